@@ -1,0 +1,1 @@
+"""A tamper-evident trail of every touch; knows nothing of voice, vendors or HTTP."""

@@ -1,0 +1,143 @@
+"""
+Values of the audit trail.
+
+- An `Event` is what somebody claims happened; a leaf is an event as the log stored it.
+- Nothing here identifies a person: *subject* is a random pseudonym, *artifact*, *job* and
+  *touch* are random ids.
+- *detail* holds facts with their basis, such as ``{"host": ..., "basis": "observed"}``; its
+  JSON stays in the subset where sorted keys are byte-identical to RFC 8785: ASCII keys, no
+  floats, integers within 53 bits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class EventType(StrEnum):
+    """What happened, as ``noun.verb``; kept sorted."""
+
+    ARTIFACT_DESTROYED = "artifact.destroyed"
+    ARTIFACT_STORED = "artifact.stored"
+    CONSENT_ASKED = "consent.asked"
+    CONSENT_GRANTED = "consent.granted"
+    CONSENT_REFUSED = "consent.refused"
+    CONSENT_WITHDRAWN = "consent.withdrawn"
+    HANDOVER_OPENED = "handover.opened"
+    JOB_ACCEPTED = "job.accepted"
+    JOB_ENDED = "job.ended"
+    POLICY_DECIDED = "policy.decided"
+    REPLY_SETTLED = "reply.settled"
+    REPLY_UNKNOWN = "reply.unknown"
+    TOUCH_BEGAN = "touch.began"
+    TOUCH_ENDED = "touch.ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """
+    One claim for the log.
+
+    *id* makes a repeated append one leaf. *at* is aware UTC and is the writer's claim; the
+    signed checkpoint is the evidence. *touch* pairs a ``touch.began`` with its
+    ``touch.ended``. *region* is where the processor of a touch (or the store of an artifact)
+    stands, not the log's own region.
+    """
+
+    id: str
+    type: EventType
+    at: datetime
+    tenant: str
+    artifact: str | None = None
+    subject: str | None = None
+    job: str | None = None
+    touch: str | None = None
+    actor: str = "gateway"
+    action: str | None = None
+    processor: str | None = None
+    region: str | None = None
+    decision: str | None = None
+    outcome: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """An event as stored: its index, its exact bytes, and the fields read back from them."""
+
+    index: int
+    data: bytes
+    event: Event
+    aseq: int | None
+    aprev: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that an append is durable: *index* in the log *origin*, under a tree of *size*."""
+
+    origin: str
+    index: int
+    leaf_hash: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a timeline. *began* = *ended* for a fact; *ended* is None while open."""
+
+    began: datetime
+    ended: datetime | None
+    what: str
+    processor: str | None
+    region: str | None
+    outcome: str | None
+    decision: str | None
+    detail: Mapping[str, Any]
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """
+    The answer to "where was this artifact then, and who touched it".
+
+    *state* is "unknown to us" before the first leaf, "announced" (WhatsApp holds it, we do
+    not), "kept" or "destroyed". *handling* are the touches under way at *at*; *previous* and
+    *following* are the nearest ones before and after. *basis* says how *state* is known.
+    """
+
+    artifact: str
+    at: datetime
+    state: str
+    region: str | None
+    basis: str
+    handling: tuple[Entry, ...]
+    previous: Entry | None
+    following: Entry | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing a verifier found wrong, and where."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a verification said: *ok* is true only when everything was checked and held."""
+
+    origin: str
+    leaves: int
+    root: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing at all was found."""
+        return not self.findings

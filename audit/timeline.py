@@ -1,0 +1,189 @@
+"""
+What happened to an artifact, told from its leaves; pure.
+
+- A touch is one entry from its ``touch.began`` to its ``touch.ended``; without an end it is
+  open. Every other leaf is a fact: an entry of no length.
+- Before ``job.accepted`` an artifact is "unknown to us"; until ``artifact.stored`` it is
+  "announced" (WhatsApp holds it); until ``artifact.destroyed`` it is "kept".
+- An instant belongs to a touch from its beginning to its end, both included.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from audit.errors import NotInLogError
+from audit.model import Entry, Event, EventType, Leaf, Whereabouts
+
+_STATES = {
+    EventType.JOB_ACCEPTED: "announced",
+    EventType.ARTIFACT_STORED: "kept",
+    EventType.ARTIFACT_DESTROYED: "destroyed",
+}
+_NOUNS = {
+    "raw_audio": "recording",
+    "redacted_transcript": "redacted transcript",
+    "reply_audio": "spoken reply",
+    "transcript": "transcript",
+}
+
+
+def timeline(leaves: Sequence[Leaf]) -> tuple[Entry, ...]:
+    """Return the entries of *leaves* in order of their beginning."""
+    ends = {leaf.event.touch: leaf for leaf in leaves if leaf.event.type is EventType.TOUCH_ENDED}
+    entries = [
+        _touch(leaf, ends.get(leaf.event.touch))
+        if leaf.event.type is EventType.TOUCH_BEGAN
+        else _fact(leaf)
+        for leaf in leaves
+        if leaf.event.type is not EventType.TOUCH_ENDED
+    ]
+    return tuple(sorted(entries, key=lambda entry: entry.began))
+
+
+def whereabouts(artifact: str, at: datetime, leaves: Sequence[Leaf]) -> Whereabouts:
+    """
+    Return where *artifact* was at *at* and who handled it, from its *leaves*.
+
+    Raises: `NotInLogError` if no leaf speaks of it.
+    """
+    own = [leaf for leaf in leaves if leaf.event.artifact == artifact]
+    if not own:
+        raise NotInLogError(f"{artifact}: no leaf of the log speaks of it")
+    turn = _turn([leaf.event for leaf in own], at)
+    state = _STATES[turn.type] if turn else "unknown to us"
+    touches = timeline([leaf for leaf in own if leaf.event.touch])
+    handling = tuple(entry for entry in touches if _covers(entry, at))
+    previous = max(
+        (entry for entry in touches if entry.ended and entry.ended < at),
+        key=lambda entry: entry.ended or at,
+        default=None,
+    )
+    following = next((entry for entry in touches if entry.began > at), None)
+    told = _told(artifact, at, [leaf.event for leaf in own], turn)
+    return Whereabouts(
+        artifact=artifact,
+        at=at,
+        state=state,
+        region=turn.region if turn and state == "kept" else None,
+        basis=_basis(turn),
+        handling=handling,
+        previous=previous,
+        following=following,
+        sentence=f"{told}; {_handled(handling, at)}.{_next(following, at)}",
+    )
+
+
+def _touch(began: Leaf, ended: Leaf | None) -> Entry:
+    event = began.event
+    return Entry(
+        began=event.at,
+        ended=ended.event.at if ended else None,
+        what=event.action or event.type,
+        processor=event.processor,
+        region=event.region,
+        outcome=ended.event.outcome if ended else None,
+        decision=event.decision,
+        detail={**event.detail, **(ended.event.detail if ended else {})},
+        indexes=(began.index, ended.index) if ended else (began.index,),
+    )
+
+
+def _fact(leaf: Leaf) -> Entry:
+    event = leaf.event
+    return Entry(
+        began=event.at,
+        ended=event.at,
+        what=event.type,
+        processor=event.processor,
+        region=event.region,
+        outcome=event.outcome,
+        decision=event.decision,
+        detail=event.detail,
+        indexes=(leaf.index,),
+    )
+
+
+def _covers(entry: Entry, at: datetime) -> bool:
+    return entry.began <= at and (entry.ended is None or at <= entry.ended)
+
+
+def _turn(events: Sequence[Event], at: datetime) -> Event | None:
+    """Return the event that put the artifact into its state at *at*."""
+    for kind in reversed(_STATES):
+        for event in events:
+            if event.type is kind and event.at <= at:
+                return event
+    return None
+
+
+def _basis(turn: Event | None) -> str:
+    match turn:
+        case None:
+            return "unknown"
+        case Event(type=EventType.JOB_ACCEPTED):
+            return "declared"
+        case Event(type=EventType.ARTIFACT_DESTROYED) if turn.detail.get("verified") is not True:
+            return "declared"
+        case _:
+            return "observed"
+
+
+def _told(artifact: str, at: datetime, events: Sequence[Event], turn: Event | None) -> str:
+    kinds = [e.detail.get("kind") for e in events if e.type is EventType.ARTIFACT_STORED]
+    subject = f"At {_full(at)} UTC the {_NOUNS.get(str(*kinds[:1]), 'artifact')} {artifact}"
+    match turn:
+        case None:
+            return f"{subject} was unknown to us"
+        case Event(type=EventType.JOB_ACCEPTED):
+            return (
+                f"{subject} was announced: WhatsApp held it, we did not, and we do not know where"
+                " (Meta may use it elsewhere for up to 60 minutes)"
+            )
+        case Event(type=EventType.ARTIFACT_DESTROYED):
+            return f"{subject} was no more: {_destroyed(turn, at)}"
+        case _:
+            return f"{subject} was kept sealed in {turn.region} (cell of {turn.tenant})"
+
+
+def _destroyed(event: Event, at: datetime) -> str:
+    methods = " and ".join(map(str, event.detail.get("methods", ()))) or "an unnamed method"
+    checked = "verified" if event.detail.get("verified") is True else "not verified"
+    return f"destroyed at {_short(event.at, at)} UTC by {methods} ({checked})"
+
+
+def _handled(handling: Sequence[Entry], at: datetime) -> str:
+    if not handling:
+        return "nobody was handling it"
+    return " and ".join(
+        f"{_who(entry)} was handling it: {entry.what}, since {_short(entry.began, at)} UTC,"
+        f" {_under(entry)}"
+        for entry in handling
+    )
+
+
+def _next(entry: Entry | None, at: datetime) -> str:
+    if entry is None:
+        return ""
+    until = f"to {_short(entry.ended, at)} UTC" if entry.ended else "UTC (no end recorded)"
+    return (
+        f" Next, from {_short(entry.began, at)} {until}, {_who(entry)} handled it:"
+        f" {entry.what}, {entry.outcome or 'open'}, {_under(entry)}."
+    )
+
+
+def _who(entry: Entry) -> str:
+    return f"{entry.processor} ({entry.region})"
+
+
+def _under(entry: Entry) -> str:
+    return f"under decision {entry.decision}" if entry.decision else "under no decision"
+
+
+def _full(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _short(at: datetime, beside: datetime) -> str:
+    """Return the time of *at*, with its date if that is not the date of *beside*."""
+    same = at.astimezone(UTC).date() == beside.astimezone(UTC).date()
+    return f"{at.astimezone(UTC):%H:%M:%S}" if same else _full(at)

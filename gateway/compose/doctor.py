@@ -1,0 +1,157 @@
+"""
+What is missing before this cell can run, and what to do about it.
+
+Every check is tried, so that one visit is enough; a check says what it saw, never a secret.
+"""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import assistant, db, natsd
+from gateway.broker import Broker
+from gateway.compose import engines, rules, stores
+from gateway.errors import GatewayError, MissingPartError, SettingsError
+from gateway.sections import Tenant
+from gateway.settings import Settings
+from policy.errors import PolicyError
+from residency.errors import EngineMissingError, ResidencyError
+from residency.model import Processor
+from residency.registry import Registry
+from vault.errors import VaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: whether it is well, and what was seen or has to be done."""
+
+    name: str
+    ok: bool
+    says: str
+
+    @property
+    def line(self) -> str:
+        """Return the check as one line."""
+        return f"{'ok  ' if self.ok else 'FIX '} {self.name}: {self.says}"
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Yield one `Check` after the other."""
+    yield Check("settings", True, f"cell {settings.cell.id} in {settings.cell.region}")
+    yield from (Check("note", True, note) for note in settings.notes)
+    yield _tried("data", lambda: _data(settings))
+    yield _tried("listen", lambda: _listen(settings))
+    yield _tried("database", lambda: asyncio.run(_database(settings)))
+    yield _tried("keyring", lambda: asyncio.run(_keyring(settings)))
+    yield _tried("objects", lambda: asyncio.run(_objects(settings)))
+    yield _tried("broker", lambda: asyncio.run(_broker(settings)))
+    yield _tried("registry", lambda: _registry(settings))
+    yield _tried("policy", lambda: asyncio.run(_policy(settings)))
+    for tenant in settings.tenants:
+        yield _tried(
+            f"assistant of {tenant.id}",
+            partial(_assistant, tenant),
+        )
+    yield from _engines(settings)
+
+
+def _tried(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except SettingsError as exc:
+        return Check(name, False, "; ".join(exc.faults))
+    except (GatewayError, PolicyError, ResidencyError, VaultError, OSError) as exc:
+        return Check(name, False, str(exc) or type(exc).__name__)
+
+
+def _data(settings: Settings) -> str:
+    data = settings.cell.data
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if data.stat().st_mode & 0o077:
+        raise MissingPartError(f"{data} is open to others (chmod 700 {data})")
+    free_mb = shutil.disk_usage(data).free // 2**20
+    return f"{data}, {free_mb} MiB free"
+
+
+def _listen(settings: Settings) -> str:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.cell.host, settings.cell.port))
+        except OSError as exc:
+            raise MissingPartError(
+                f"{settings.cell.listen}: {exc.strerror} (a running gateway, or set [cell] listen)"
+            ) from None
+    return settings.cell.listen
+
+
+async def _database(settings: Settings) -> str:
+    engine = db.connect(stores.database_url(settings))
+    try:
+        async with engine.begin():
+            return f"{engine.dialect.name} takes a transaction"
+    except (SQLAlchemyError, OSError) as exc:
+        raise MissingPartError(
+            f"{type(exc).__name__} (is the server up, [services] database right?)"
+        ) from None
+    finally:
+        await engine.dispose()
+
+
+async def _keyring(settings: Settings) -> str:
+    keyring = stores.keyring(settings)
+    await keyring.ready()
+    return f"{keyring.name} wraps and unwraps"
+
+
+async def _objects(settings: Settings) -> str:
+    return (await stores.objects(settings)).name
+
+
+async def _broker(settings: Settings) -> str:
+    given = settings.services.nats
+    if given is None:
+        return f"embedded: {natsd.binary()}"
+    token = given.token_file.value.decode() if given.token_file else None
+    broker = await Broker.connect(given.url, settings.cell.region, token=token)
+    await broker.aclose()
+    return given.url
+
+
+def _registry(settings: Settings) -> str:
+    return f"{len(rules.registry(settings))} processors"
+
+
+async def _policy(settings: Settings) -> str:
+    async with AsyncExitStack() as stack:
+        ruled = await rules.rules(settings, stack)
+        return f"revision {ruled.revision[:16]} by {ruled.engine}"
+
+
+def _assistant(tenant: Tenant) -> str:
+    found = assistant.load(tenant.assistant, languages=tenant.languages)
+    return f"{len(found.intents)} intents"
+
+
+def _engines(settings: Settings) -> Iterator[Check]:
+    try:
+        known: Registry = rules.registry(settings)
+    except ResidencyError:
+        return
+    for row in known:
+        if row.region == settings.cell.region and row.hosts == ():
+            yield _tried(row.id, partial(_engine, row, settings))
+
+
+def _engine(row: Processor, settings: Settings) -> str:
+    try:
+        engines.adapter(row, settings)
+    except EngineMissingError as exc:
+        raise MissingPartError(f"{exc}; until then the cell answers in text") from None
+    return "installed"

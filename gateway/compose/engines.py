@@ -1,0 +1,123 @@
+"""The processors that this cell can really reach: registry rows with an adapter behind them."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway import log
+from gateway.settings import Settings
+from residency.errors import EngineMissingError
+from residency.model import Processor, Service, Spoken, Transcript, Understanding
+from residency.ports import SpeechToText, TextToSpeech, Understander
+from residency.processors.intents import NearestExample
+from residency.processors.scripted import (
+    ScriptedSpeechToText,
+    ScriptedTextToSpeech,
+    ScriptedUnderstander,
+)
+from residency.processors.tts import LocalTextToSpeech
+from residency.processors.whisper import WhisperSpeechToText
+from residency.registry import Registry
+
+SCRIPTED = "scripted"
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Adapters by processor id, and the rows that have none here."""
+
+    hearing: dict[str, SpeechToText] = field(default_factory=dict)
+    speaking: dict[str, TextToSpeech] = field(default_factory=dict)
+    understanding: dict[str, Understander] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+async def engines(settings: Settings, registry: Registry, stack: AsyncExitStack) -> Engines:
+    """Build and warm the adapters of the cell's own region; a missing engine is said aloud."""
+    found = Engines()
+    places: dict[Service, dict[str, Any]] = {
+        Service.SPEECH_TO_TEXT: found.hearing,
+        Service.TEXT_TO_SPEECH: found.speaking,
+        Service.UNDERSTANDING: found.understanding,
+    }
+    for row in registry:
+        if row.region != settings.cell.region or row.service not in places:
+            continue
+        try:
+            built = adapter(row, settings)
+        except EngineMissingError as exc:
+            log.get().warning("engine.missing", processor=row.id, error=exc)
+            found.missing.append(str(exc))
+            continue
+        stack.push_async_callback(built.aclose)
+        places[row.service][row.id] = built
+    everyone = [*found.hearing.values(), *found.speaking.values(), *found.understanding.values()]
+    await asyncio.gather(*(_warm(one) for one in everyone))
+    return found
+
+
+def adapter(row: Processor, settings: Settings) -> Any:
+    """Return what speaks to *row*; raise `EngineMissingError` where nothing here can."""
+    settings.refuse_development({row.id: row.adapter})
+    try:
+        build = ADAPTERS[row.service, row.adapter]
+    except KeyError:
+        raise EngineMissingError(f"{row.id}: no adapter {row.adapter!r}") from None
+    return build(row, settings)
+
+
+async def _warm(one: Any) -> None:
+    if warm := getattr(one, "warm", None):
+        await warm()
+
+
+def _whisper(row: Processor, settings: Settings) -> SpeechToText:
+    return WhisperSpeechToText(row, model_dir=settings.engines.whisper_dir)
+
+
+def _intents(row: Processor, _settings: Settings) -> Understander:
+    try:
+        return NearestExample(row)
+    except EngineMissingError:
+        # Fewer paraphrases are recognised without the model; what is not is asked about.
+        log.get().warning("engine.reduced", processor=row.id)
+        return NearestExample(row, meaning=False)
+
+
+def _scripted(
+    build: Callable[..., Any], answer: Callable[[Processor], Any]
+) -> Callable[[Processor, Settings], Any]:
+    def made(row: Processor, _settings: Settings) -> Any:
+        delay_s = float(row.settings.get("delay_ms", "0")) / 1000
+        return build(row, itertools.repeat(answer(row)), delay_s=delay_s)
+
+    return made
+
+
+def _transcript(row: Processor) -> Transcript:
+    return Transcript(
+        text=row.settings.get("text", "hello"),
+        language=row.settings.get("language", row.languages[0]),
+        confidence=float(row.settings.get("confidence", "0.9")),
+    )
+
+
+def _understanding(row: Processor) -> Understanding:
+    return Understanding(intent=row.settings.get("intent"), confidence=0.95, slots={})
+
+
+def _spoken(_row: Processor) -> Spoken:
+    return Spoken(pcm=bytes(2 * 16_000), rate=16_000)
+
+
+ADAPTERS: dict[tuple[Service, str], Callable[[Processor, Settings], Any]] = {
+    (Service.SPEECH_TO_TEXT, SCRIPTED): _scripted(ScriptedSpeechToText, _transcript),
+    (Service.SPEECH_TO_TEXT, "whisper"): _whisper,
+    (Service.TEXT_TO_SPEECH, SCRIPTED): _scripted(ScriptedTextToSpeech, _spoken),
+    (Service.TEXT_TO_SPEECH, "local-speech"): lambda row, _settings: LocalTextToSpeech(row),
+    (Service.UNDERSTANDING, SCRIPTED): _scripted(ScriptedUnderstander, _understanding),
+    (Service.UNDERSTANDING, "nearest-example"): _intents,
+}

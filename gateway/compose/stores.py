@@ -1,0 +1,143 @@
+"""Where a cell keeps things: database, keys, objects, trail, broker."""
+
+import asyncio
+import fcntl
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import hvac
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.ports import Signer
+from audit.signers.local import LocalSigner
+from audit.signers.transit import TransitSigner
+from audit.trail import Trail
+from gateway import db, migrations
+from gateway.broker import Broker
+from gateway.compose.surroundings import now
+from gateway.errors import MissingPartError
+from gateway.natsd import NatsServer
+from gateway.sections import Vault
+from gateway.settings import Settings
+from vault.keyrings.local import LocalKeyring
+from vault.keyrings.transit import TransitKeyring
+from vault.objects.local import LocalObjects
+from vault.ports import Keyring, Objects
+
+SIGNING_KEY = "vocustody-audit"
+
+
+def lock(data: Path, stack: AsyncExitStack) -> None:
+    """Be the only gateway on *data* until *stack* closes, or raise `MissingPartError`."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    held = stack.enter_context((data / "lock").open("w"))
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise MissingPartError(
+            f"{data} is in use by another gateway (stop it, or set another [cell] data)"
+        ) from None
+
+
+async def database(settings: Settings, stack: AsyncExitStack) -> AsyncEngine:
+    """Return the database, migrated to this version's schema."""
+    engine = db.connect(database_url(settings))
+    stack.push_async_callback(engine.dispose)
+    await migrations.upgrade(engine)
+    return engine
+
+
+def database_url(settings: Settings) -> str:
+    """Return the SQLAlchemy URL of the cell's database, its password included."""
+    given = settings.services.database
+    if given is None:
+        return f"sqlite+aiosqlite:///{settings.cell.data / 'cell.db'}"
+    url = make_url(given.url)
+    if given.password_file:
+        url = url.set(password=given.password_file.value.decode())
+    return url.render_as_string(hide_password=False)
+
+
+def keyring(settings: Settings) -> Keyring:
+    """Return the keyring: transit where a vault is named, else the local one."""
+    vault = settings.services.vault
+    if vault is None:
+        return LocalKeyring(settings.cell.data / "keys")
+    return TransitKeyring(vault.url, vault.token_file.value.decode, mount=vault.mount)
+
+
+async def objects(settings: Settings) -> Objects:
+    """Return the object store: the bucket that is named, else local files."""
+    given = settings.services.objects
+    if given is None:
+        return LocalObjects(settings.cell.data / "objects")
+    from vault.objects.s3 import S3Objects  # noqa: PLC0415 - needs the extra [s3]
+    from vault.objects.sigv4 import Credentials  # noqa: PLC0415 - same
+
+    region = given.region or "us-east-1"
+    store = S3Objects(
+        given.endpoint or f"https://s3.{region}.amazonaws.com",
+        given.url.removeprefix("s3://"),
+        region=region,
+        credentials=Credentials(
+            given.access_key_file.value.decode(), given.secret_key_file.value.decode()
+        ),
+        now=now,
+    )
+    await store.ready()
+    return store
+
+
+async def trail(settings: Settings, stack: AsyncExitStack) -> Trail:
+    """Open the audit trail of the cell's region."""
+    opened = await Trail.open(
+        audit_directory(settings), settings.cell.region, await _signer(settings), now
+    )
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+def audit_directory(settings: Settings) -> Path:
+    """Return where the cell's logs are kept."""
+    return settings.cell.data / "audit"
+
+
+async def _signer(settings: Settings) -> Signer:
+    vault = settings.services.vault
+    if vault is None:
+        return LocalSigner.open(settings.cell.data / "audit-signing-key.pem")
+    name = f"{SIGNING_KEY}-{settings.cell.id}"
+    return await TransitSigner.open(_client(vault), name, mount=vault.mount)
+
+
+def _client(vault: Vault) -> hvac.Client:
+    client = hvac.Client(url=vault.url, token=vault.token_file.value.decode(), timeout=3)
+    client.session.trust_env = False
+    return client
+
+
+async def broker(settings: Settings, stack: AsyncExitStack) -> Broker:
+    """Connect to the broker that is named, else start a child nats-server."""
+    given = settings.services.nats
+    if given is None:
+        server = NatsServer(
+            settings.cell.data / "nats", name=settings.cell.id, region=settings.cell.region
+        )
+        server.start()  # here, not in a pool: the kernel ends it with the thread that made it
+        stack.push_async_callback(asyncio.to_thread, server.stop)
+        url: str = server.url
+        token: str | None = server.token
+    else:
+        url = given.url
+        token = given.token_file.value.decode() if given.token_file else None
+    connected = await Broker.connect(url, settings.cell.region, token=token)
+    stack.push_async_callback(connected.aclose)
+    await connected.prepare()
+    return connected
+
+
+async def writable(engine: AsyncEngine) -> bool:
+    """Whether the database grants a write transaction now."""
+    async with engine.begin():
+        return True

@@ -1,0 +1,113 @@
+"""
+How a job ends, and what follows from an error: the acts behind the outcomes of `outcome.py`.
+
+Each act returns the seconds until the job's next try, or None when it is over or set aside.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway import crashpoint, handover, log, outcome, record, rights
+from gateway.broker import Broker
+from gateway.errors import ConsentNeededError, LeaseLostError, WaitingError
+from gateway.jobs import Job, State
+from gateway.note import Note
+from gateway.outcome import Outcome
+from gateway.ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A job that was interrupted by *exc*; *note* is None if it could not even be opened."""
+
+    exc: Exception
+    job: Job
+    note: Note | None
+    ports: Ports
+    broker: Broker
+
+
+Act = Callable[[Case], Awaitable[float | None]]
+
+
+async def end(job: Job, state: State, reason: str, ports: Ports) -> None:
+    """Put the end of *job* on record, then end it."""
+    await record.ended(job, state.value, reason, ports.trail, ports.now())
+    await ports.jobs.end(job, state, reason)
+    crashpoint.reach("job.ended")
+    ports.metrics.ended(state.value)
+    log.get().info("job.ended", outcome=state.value, reason=reason)
+
+
+async def after(case: Case) -> float | None:
+    """Do what the error means; if even that fails, the lease runs out and the job comes back."""
+    found = outcome.of(case.exc, attempts=case.job.attempts)
+    reason = outcome.reason(case.exc)
+    log.get().warning("job.interrupted", outcome=found.value, reason=reason)
+    case.ports.metrics.interrupted(found.value, reason)
+    try:
+        return await ACTS[found](case)
+    except LeaseLostError:
+        return None
+    except Exception as second:  # noqa: BLE001 - whatever it was, the job must not be lost
+        log.get().error("job.unconcluded", reason=outcome.reason(second))
+        return outcome.delay_s(case.job.attempts)
+
+
+async def _abandon(_case: Case) -> None:
+    """Write nothing: another worker holds the job."""
+
+
+async def _retry(case: Case) -> float:
+    delay_s = max(outcome.delay_s(case.job.attempts), getattr(case.exc, "retry_after", 0.0))
+    await case.ports.jobs.later(case.job, delay_s)
+    return delay_s
+
+
+async def _wait(case: Case) -> float | None:
+    if isinstance(case.exc, ConsentNeededError) and case.note:
+        await rights.ask(case.note, case.ports)
+        await case.ports.jobs.park(case.job, case.exc.code)
+        return None
+    waiting = case.exc
+    grace_s = case.ports.unknown_grace_s
+    delay_s = waiting.seconds if isinstance(waiting, WaitingError) else grace_s
+    await case.ports.jobs.later(case.job, delay_s, tried=False)
+    return delay_s
+
+
+async def _refuse(case: Case) -> None:
+    await end(case.job, State.REFUSED, outcome.reason(case.exc), case.ports)
+
+
+async def _hand_over(case: Case) -> None:
+    await _to_human(case)
+    await end(case.job, State.HANDED_OVER, outcome.reason(case.exc), case.ports)
+
+
+async def _bury(case: Case) -> None:
+    await _to_human(case)
+    await end(case.job, State.BURIED, outcome.reason(case.exc), case.ports)
+
+
+async def _to_human(case: Case) -> None:
+    reason = outcome.reason(case.exc)
+    await case.broker.bury(case.job.id, reason)
+    case.ports.metrics.buried(reason)
+    if case.note is None:
+        return
+    await handover.hand_over(case.note, reason, case.ports)
+    try:
+        await rights.tell(case.note, "handover", case.ports)
+    except Exception as failed:  # noqa: BLE001 - the human is told either way
+        log.get().warning("handover.untold", reason=outcome.reason(failed))
+
+
+ACTS: dict[Outcome, Act] = {
+    Outcome.ABANDON: _abandon,
+    Outcome.BURY: _bury,
+    Outcome.HAND_OVER: _hand_over,
+    Outcome.REFUSE: _refuse,
+    Outcome.RETRY: _retry,
+    Outcome.WAIT: _wait,
+}

@@ -1,0 +1,53 @@
+"""
+The cell's database: SQLite in WAL with ``synchronous=FULL`` by default, PostgreSQL by URL.
+
+- A transaction takes SQLite's write lock when it begins (``BEGIN IMMEDIATE``), so that it
+  never fails half-way for want of it.
+- ``secure_delete`` is on; what makes deletion true is that only ciphertext is ever stored.
+"""
+
+from typing import Any
+
+from sqlalchemy import Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+LOCK_WAIT_S = 10
+
+
+def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """Return an engine for *url* (``sqlite+aiosqlite:///...`` or ``postgresql+asyncpg://...``)."""
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, pool_size=pool_size, pool_pre_ping=True)
+    engine = create_async_engine(url, pool_size=pool_size, connect_args={"timeout": LOCK_WAIT_S})
+    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own "BEGIN" comes too late and is not IMMEDIATE: switch it off.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Any) -> None:
+    reading = connection.get_execution_options().get("reading")
+    connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
+
+
+def reading(engine: AsyncEngine) -> AsyncConnection:
+    """Return a connection for reads only: it waits for no writer. Use it with ``async with``."""
+    return engine.execution_options(reading=True).connect()
+
+
+async def insert_new(tx: AsyncConnection, table: Table, row: dict[str, Any]) -> bool:
+    """Insert *row* unless one of its unique keys is taken; return whether it was inserted."""
+    insert = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    result = await tx.execute(insert(table).values(**row).on_conflict_do_nothing())
+    return bool(result.rowcount)

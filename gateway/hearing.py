@@ -1,0 +1,127 @@
+"""
+From a voice note to words: capture, seal, decode, transcribe, redact.
+
+- Consent and residency are decided before the first byte is fetched.
+- The recording is sealed, with its deletion clock running, before any processor hears it.
+- A repeated run (after a crash) goes on from what is already kept.
+"""
+
+import contextlib
+from datetime import timedelta
+
+import msgspec
+
+from gateway import crashpoint, record
+from gateway.audio import prepare
+from gateway.errors import ChannelError, SilentError
+from gateway.fallback import through
+from gateway.note import Note
+from gateway.permit import permitted
+from gateway.ports import Ports
+from gateway.touch import touching
+from gateway.whatsapp.payload import VoiceNote
+from policy.model import Allowed, Stage
+from residency.errors import ProcessorRefusedError
+from residency.model import Audio, Transcript
+from residency.ports import SpeechToText
+from vault.model import Artifact, Kind
+
+VOICED_S = 0.3
+
+
+async def words(note: Note, ports: Ports) -> Transcript:
+    """
+    Return the words of *note*: as typed, or transcribed if that was not done before.
+
+    Raises `AudioError`, `ChannelError`, `DecisionError`, `NoProcessorError`.
+    """
+    if not note.spoken:
+        return Transcript(text=note.typed, language=note.tenant.languages[0], confidence=1.0)
+    label = note.label(Kind.TRANSCRIPT)
+    if kept := await ports.custody.describe(label.artifact):
+        await record.kept(note, kept, ports)
+        return msgspec.json.decode(await ports.custody.open(kept), type=Transcript)
+    audio = await _prepared(await _captured(note, ports), note, ports)
+    allowed = await permitted(note, Stage.TRANSCRIBE, ports)
+    heard = await through(
+        note,
+        allowed,
+        "transcribe",
+        note.job.artifact,
+        ports.hearing,
+        lambda processor: _transcribe(processor, audio, note.tenant.languages),
+        ports,
+    )
+    seconds = allowed.obligations.transcript_seconds
+    await keep(note, Kind.TRANSCRIPT, msgspec.json.encode(heard), seconds, ports)
+    crashpoint.reach("transcript.kept")
+    note.mark("transcript_ready", ports)
+    return heard
+
+
+async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Ports) -> Artifact:
+    """Seal *content* for at most *seconds* and put that on record."""
+    label = note.label(kind)
+    with ports.metrics.timed("seal", tenant=note.tenant.id, region=note.region):
+        kept = await ports.custody.put(content, label, ports.now() + timedelta(seconds=seconds))
+    await record.kept(note, kept, ports)
+    return kept
+
+
+async def _captured(note: Note, ports: Ports) -> bytes:
+    if kept := await ports.custody.describe(note.job.artifact):
+        await record.kept(note, kept, ports)
+        return await ports.custody.open(kept)
+    allowed = await permitted(note, Stage.CAPTURE, ports)
+    content = await _fetched(note, allowed, ports)
+    await keep(note, Kind.RAW_AUDIO, content, allowed.obligations.raw_audio_seconds, ports)
+    crashpoint.reach("audio.kept")
+    note.mark("audio_fetched", ports)
+    await _forgotten_at_whatsapp(note, allowed, ports)
+    return content
+
+
+async def _fetched(note: Note, allowed: Allowed, ports: Ports) -> bytes:
+    processor = ports.processors[allowed.processors[0]]
+    matter = note.matter(note.job.artifact, allowed.provenance.id)
+    with ports.metrics.timed(
+        "media_fetch", processor=processor.id, tenant=note.tenant.id, region=note.region
+    ):
+        async with touching(ports.trail, matter, processor, "fetch", now=ports.now) as touch:
+            fetched = await ports.media[note.message.phone_number_id].fetch(_voice(note))
+            touch.observe(fetched.observed)
+    return fetched.content
+
+
+async def _forgotten_at_whatsapp(note: Note, allowed: Allowed, ports: Ports) -> None:
+    # WhatsApp keeps its copy for days: asking it to delete shortens that, and the answer to the
+    # person does not depend on it.
+    processor = ports.processors[allowed.processors[0]]
+    matter = note.matter(note.job.artifact, allowed.provenance.id)
+    with contextlib.suppress(ChannelError):
+        async with touching(ports.trail, matter, processor, "delete-media", now=ports.now):
+            await ports.media[note.message.phone_number_id].delete(_voice(note).media_id)
+
+
+async def _prepared(content: bytes, note: Note, ports: Ports) -> Audio:
+    with ports.metrics.timed("decode", tenant=note.tenant.id, region=note.region):
+        audio = await prepare.prepare(content, ports.decoder)
+    if audio.voiced_seconds < VOICED_S:
+        raise SilentError("audio.silent")
+    return audio
+
+
+async def _transcribe(
+    processor: SpeechToText, audio: Audio, languages: tuple[str, ...]
+) -> Transcript:
+    heard = await processor.transcribe(audio, languages=languages)
+    if not heard.text.strip():
+        # Somebody spoke and nothing was heard: that is a failure, not an empty message.
+        raise ProcessorRefusedError(f"{processor.processor.id}: empty")
+    return heard
+
+
+def _voice(note: Note) -> VoiceNote:
+    if not isinstance(note.message.content, VoiceNote):
+        raise TypeError("only a voice note has a recording")
+    return note.message.content

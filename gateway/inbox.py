@@ -1,0 +1,225 @@
+"""
+The inbox: an update is durable before WhatsApp hears 200.
+
+- One transaction holds the inbox row, its job, its relay row and the statuses; several
+  deliveries share one transaction when they arrive together (group commit), and if that one
+  fails each delivery is tried alone, so that nobody pays for a neighbour.
+- The idempotency key is an HMAC of the message id under the tenant's key: the id itself
+  contains the sender's number.
+- The body is sealed under a daily intake key before it is written.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, insert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway import crashpoint, schema
+from gateway.errors import NotAcceptedError
+from gateway.whatsapp.payload import Identity, Message, Parsed, Status
+from vault.custody import Custody
+from vault.errors import VaultError
+from vault.keys import Keys
+
+WINDOW_S = 24 * 3600  # WhatsApp's customer service window: no free-form answer after it
+BATCH = 2000
+JobId = str
+
+
+@dataclass(slots=True)
+class _Rows:
+    inbox: list[dict[str, Any]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Inbox:
+    """Accepts parsed deliveries; `start` runs its one writer, `aclose` ends it."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        keys: Keys,
+        custody: Custody,
+        *,
+        now: Callable[[], datetime],
+        committed: Callable[[Sequence[JobId]], None],
+    ) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._custody = custody
+        self._now = now
+        self._committed = committed
+        self._queue: asyncio.Queue[tuple[_Rows, asyncio.Future[list[JobId]]]] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the writer."""
+        self._writer = asyncio.create_task(self._write(), name="inbox")
+
+    async def aclose(self) -> None:
+        """Stop the writer; deliveries that are still waiting are not accepted."""
+        if self._writer:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a delivery would be written."""
+        return self._writer is not None and not self._writer.done()
+
+    async def accept(self, tenant: str, parsed: Parsed) -> list[JobId]:
+        """
+        Return the jobs that *parsed* newly opened, all durable.
+
+        Raises `NotAcceptedError` if the database or the keyring does not answer: WhatsApp then
+        delivers again.
+        """
+        if not self.alive:
+            raise NotAcceptedError("inbox.stopped")
+        try:
+            rows = await self._rows(tenant, parsed)
+        except VaultError:
+            raise NotAcceptedError("keyring.unavailable") from None
+        if not rows.inbox and not rows.statuses:
+            return []
+        done: asyncio.Future[list[JobId]] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((rows, done))
+        return await done
+
+    async def _rows(self, tenant: str, parsed: Parsed) -> _Rows:
+        key = await self._keys.named(f"idempotency-{tenant}")
+        now = self._now()
+        rows = _Rows()
+        for update in parsed.updates:
+            if isinstance(update, Message):
+                await self._message(rows, tenant, update, key, now)
+            elif isinstance(update, Status) and update.opaque:
+                rows.statuses.append(_status(update))
+        return rows
+
+    async def _message(
+        self, rows: _Rows, tenant: str, update: Message, key: bytes, now: datetime
+    ) -> None:
+        at = _micros(now)
+        job = f"j_{secrets.token_hex(16)}"
+        body = msgspec.json.encode(update)
+        body_key = f"intake-{now.astimezone(UTC):%Y%m%d}"
+        rows.inbox.append(
+            {
+                "key": keyed(key, "message", update.id),
+                "tenant": tenant,
+                "job": job,
+                "digest": keyed(key, "digest", body),
+                "body_key": body_key,
+                "sealed": await self._custody.seal_named(body_key, job, body),
+                "received_at": at,
+            }
+        )
+        rows.jobs.append(
+            {
+                "id": job,
+                "tenant": tenant,
+                "conversation": conversation(key, update.phone_number_id, update.sender),
+                "artifact": f"a_{secrets.token_hex(16)}",
+                "trace": secrets.token_hex(16),
+                "state": "accepted",
+                "accepted_at": at,
+                "deadline_at": (update.sent_at + WINDOW_S) * 1_000_000,
+            }
+        )
+
+    async def _write(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty() and len(batch) < BATCH:
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._commit(batch)
+            except asyncio.CancelledError:
+                _refuse(batch)
+                raise
+            except SQLAlchemyError:
+                await self._one_by_one(batch)
+
+    async def _one_by_one(self, batch: list[tuple[_Rows, asyncio.Future[list[JobId]]]]) -> None:
+        for item in batch:
+            try:
+                await self._commit([item])
+            except SQLAlchemyError:
+                _refuse([item])
+
+    async def _commit(self, batch: list[tuple[_Rows, asyncio.Future[list[JobId]]]]) -> None:
+        async with self._engine.begin() as tx:
+            fresh = await _insert(tx, [rows for rows, _ in batch])
+            crashpoint.reach("accept.before_commit")
+        crashpoint.reach("accept.committed")
+        for rows, done in batch:
+            if not done.done():
+                done.set_result([job["id"] for job in rows.jobs if job["id"] in fresh])
+        self._committed(sorted(fresh))
+
+
+def keyed(key: bytes, purpose: str, content: str | bytes) -> str:
+    """Return the hex HMAC-SHA256 of *content* for one *purpose*, so that uses cannot meet."""
+    message = content.encode() if isinstance(content, str) else content
+    return hmac.new(key, purpose.encode() + b"\x00" + message, hashlib.sha256).hexdigest()
+
+
+def conversation(key: bytes, phone_number_id: str, sender: Identity) -> str:
+    """Return the opaque name under which this person's turns on this number are ordered."""
+    return keyed(key, "conversation", f"{phone_number_id}|{sender.bsuid or sender.phone}")
+
+
+def _status(update: Status) -> dict[str, Any]:
+    return {
+        "reply": update.opaque[:34],
+        "state": update.state[:16],
+        "error_code": update.error_codes[0] if update.error_codes else 0,
+        "at": update.at * 1_000_000,
+    }
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+def _refuse(batch: Sequence[tuple[_Rows, asyncio.Future[list[JobId]]]]) -> None:
+    for _, done in batch:
+        if not done.done():
+            done.set_exception(NotAcceptedError("database.unavailable"))
+
+
+async def _insert(tx: AsyncConnection, deliveries: Sequence[_Rows]) -> set[JobId]:
+    unique = {row["key"]: row for rows in reversed(deliveries) for row in reversed(rows.inbox)}
+    fresh = await _insert_new(tx, schema.inbox, list(unique.values()), schema.inbox.c.job)
+    jobs = [job for rows in deliveries for job in rows.jobs if job["id"] in fresh]
+    if jobs:
+        await tx.execute(insert(schema.jobs), jobs)
+        await tx.execute(
+            insert(schema.relay),
+            [{"job": job["id"], "attempt": 0, "created_at": job["accepted_at"]} for job in jobs],
+        )
+    statuses = {(row["reply"], row["state"]): row for rows in deliveries for row in rows.statuses}
+    await _insert_new(tx, schema.statuses, list(statuses.values()), schema.statuses.c.reply)
+    return fresh
+
+
+async def _insert_new(
+    tx: AsyncConnection, table: Table, rows: list[dict[str, Any]], returning: Any
+) -> set[str]:
+    if not rows:
+        return set()
+    dialect = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    statement = dialect(table).on_conflict_do_nothing().returning(returning)
+    return set((await tx.execute(statement, rows)).scalars())

@@ -1,0 +1,305 @@
+"""
+Jobs and their leases, in the database: the broker only says which job to look at.
+
+- A job is *accepted*, *parked* (waiting for a consent) or ended; only an ended job suppresses
+  work.
+- A lease has an owner, an end and a fencing token. Each claim raises the token; whoever
+  writes with an older one is refused (`LeaseLostError`).
+- Turns of one conversation run in the order they were accepted: a job with an earlier
+  accepted one is not handed out, and ending a job wakes the next.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.errors import LeaseLostError
+from gateway.schema import inbox, jobs, relay
+
+LEASE_S = 60
+
+
+class State(StrEnum):
+    """Where a job stands; kept sorted. All but the first two are ends."""
+
+    ACCEPTED = "accepted"
+    PARKED = "parked"
+    BURIED = "buried"
+    DONE = "done"
+    HANDED_OVER = "handed_over"
+    REFUSED = "refused"
+
+
+class Unclaimed(StrEnum):
+    """Why a job was not handed out; kept sorted."""
+
+    BLOCKED = "blocked"  # an earlier turn of the conversation is still open
+    EARLY = "early"  # its next try is not due
+    ENDED = "ended"
+    HELD = "held"  # another worker's lease is running
+    PARKED = "parked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The work on one update, as leased: *fence* is this lease's token."""
+
+    id: str
+    tenant: str
+    conversation: str
+    artifact: str
+    trace: str
+    attempts: int
+    fence: int
+    owner: str
+    accepted_at: datetime
+    deadline_at: datetime
+
+
+def micros(moment: datetime) -> int:
+    """Return *moment* as microseconds since the epoch."""
+    return int(moment.timestamp() * 1_000_000)
+
+
+class Jobs:
+    """Leases jobs. *woken* is called after commit with jobs that the broker should hear of."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        now: Callable[[], datetime],
+        woken: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._engine = engine
+        self._now = now
+        self._woken = woken
+
+    async def claim(self, job_id: str, owner: str) -> Job | Unclaimed:
+        """Lease *job_id* to *owner*, or say why not."""
+        now = micros(self._now())
+        async with self._engine.begin() as tx:
+            row = (await tx.execute(select(jobs).where(jobs.c.id == job_id))).one_or_none()
+            if refusal := await _unclaimed(tx, row, now):
+                return refusal
+            lease = {
+                "lease_owner": owner,
+                "lease_until": now + LEASE_S * 1_000_000,
+                "fence": jobs.c.fence + 1,
+            }
+            changed = await tx.execute(
+                update(jobs).where(jobs.c.id == job_id).values(lease).returning(jobs)
+            )
+            return _job(changed.one(), self._now)
+
+    async def renew(self, job: Job) -> None:
+        """Extend the lease; raises `LeaseLostError` if it is no longer ours."""
+        async with self._engine.begin() as tx:
+            await self.hold(tx, job)
+
+    async def hold(self, tx: AsyncConnection, job: Job) -> None:
+        """Within *tx*, extend the lease or raise `LeaseLostError`: call it before each write."""
+        until = micros(self._now()) + LEASE_S * 1_000_000
+        await _fenced(tx, job, {"lease_until": until})
+
+    async def later(self, job: Job, delay_s: float, *, tried: bool = True) -> None:
+        """Give the lease back; the job is due again after *delay_s* seconds."""
+        values = {
+            "lease_owner": None,
+            "lease_until": 0,
+            "next_try_at": micros(self._now() + timedelta(seconds=delay_s)),
+            "attempts": job.attempts + int(tried),
+        }
+        async with self._engine.begin() as tx:
+            await _fenced(tx, job, values)
+
+    async def park(self, job: Job, reason: str) -> None:
+        """Set the job aside until `unpark`; later turns go on."""
+        async with self._engine.begin() as tx:
+            await _fenced(tx, job, _released(State.PARKED, reason))
+            woken = await self._wake_next(tx, job.conversation)
+        self._woken(woken)
+
+    async def end(self, job: Job, state: State, reason: str) -> None:
+        """End the job, forget its sealed body, and wake the conversation's next turn."""
+        now = micros(self._now())
+        async with self._engine.begin() as tx:
+            await _fenced(tx, job, _released(state, reason) | {"ended_at": now})
+            await tx.execute(update(inbox).where(inbox.c.job == job.id).values(sealed=None))
+            woken = await self._wake_next(tx, job.conversation)
+        self._woken(woken)
+
+    async def unpark(self, conversation: str) -> list[str]:
+        """Make the conversation's parked jobs accepted again; return them."""
+        async with self._engine.begin() as tx:
+            parked = (jobs.c.conversation == conversation) & (jobs.c.state == State.PARKED)
+            values = {"state": State.ACCEPTED, "reason": "", "next_try_at": 0, "attempts": 0}
+            changed = await tx.execute(update(jobs).where(parked).values(values).returning(jobs))
+            woken = [row.id for row in sorted(changed, key=lambda row: row.seq)]
+            await self._tell(tx, woken)
+        self._woken(woken)
+        return woken
+
+    async def discard_parked(self, conversation: str, reason: str) -> list[tuple[str, str, str]]:
+        """End the conversation's parked jobs; return their (job, artifact, tenant) ids."""
+        return await self._refuse_parked(jobs.c.conversation == conversation, reason)
+
+    async def discard(self, artifact: str, reason: str) -> None:
+        """End the job of *artifact* if it is still open; its holder's writes are then refused."""
+        now = micros(self._now())
+        open_job = (jobs.c.artifact == artifact) & jobs.c.state.in_([State.ACCEPTED, State.PARKED])
+        values = _released(State.REFUSED, reason) | {"ended_at": now, "fence": jobs.c.fence + 1}
+        async with self._engine.begin() as tx:
+            ended = await tx.execute(update(jobs).where(open_job).values(values).returning(jobs))
+            woken = []
+            for row in ended:
+                await tx.execute(update(inbox).where(inbox.c.job == row.id).values(sealed=None))
+                woken += await self._wake_next(tx, row.conversation)
+        self._woken(woken)
+
+    async def release(self, owner_prefix: str) -> None:
+        """Give back the leases of owners so named: only for a caller who knows they are dead."""
+        async with self._engine.begin() as tx:
+            await tx.execute(
+                update(jobs)
+                .where(jobs.c.lease_owner.startswith(owner_prefix, autoescape=True))
+                .values(lease_owner=None, lease_until=0)
+            )
+
+    async def resume(self, job_ids: Collection[str]) -> None:
+        """Make accepted jobs that wait for their next try due now."""
+        waiting = jobs.c.id.in_(job_ids) & (jobs.c.state == State.ACCEPTED)
+        idle = jobs.c.lease_owner.is_(None) & (jobs.c.next_try_at > 0)
+        async with self._engine.begin() as tx:
+            query = update(jobs).where(waiting & idle).values(next_try_at=0).returning(jobs.c.id)
+            woken = list((await tx.execute(query)).scalars())
+            await self._tell(tx, woken)
+        self._woken(woken)
+
+    async def discard_stale(self, parked_for: timedelta) -> list[tuple[str, str, str]]:
+        """End jobs parked for longer than that; return their (job, artifact, tenant) ids."""
+        return await self._refuse_parked(
+            jobs.c.accepted_at < micros(self._now() - parked_for), "consent.none"
+        )
+
+    async def stranded(self, quiet_s: float) -> list[str]:
+        """Return accepted jobs that are due, unleased, and not spoken of for *quiet_s* seconds."""
+        now = micros(self._now())
+        spoken = select(func.coalesce(func.max(relay.c.created_at), 0)).where(
+            relay.c.job == jobs.c.id
+        )
+        due = (
+            (jobs.c.state == State.ACCEPTED)
+            & (jobs.c.next_try_at <= now)
+            & (jobs.c.lease_until < now)
+            & (spoken.scalar_subquery() < now - int(quiet_s * 1_000_000))
+        )
+        async with self._engine.begin() as tx:
+            query = select(jobs.c.id).where(due).order_by(jobs.c.seq).limit(500)
+            found = list((await tx.execute(query)).scalars())
+            await self._tell(tx, found)
+        return found
+
+    async def _refuse_parked(
+        self, which: ColumnElement[bool], reason: str
+    ) -> list[tuple[str, str, str]]:
+        now = micros(self._now())
+        values = {"state": State.REFUSED, "reason": reason, "ended_at": now}
+        async with self._engine.begin() as tx:
+            changed = await tx.execute(
+                update(jobs)
+                .where((jobs.c.state == State.PARKED) & which)
+                .values(values)
+                .returning(jobs.c.id, jobs.c.artifact, jobs.c.tenant)
+            )
+            ended = [(row.id, row.artifact, row.tenant) for row in changed]
+            await tx.execute(
+                update(inbox)
+                .where(inbox.c.job.in_([job for job, _, _ in ended]))
+                .values(sealed=None)
+            )
+        return ended
+
+    async def _wake_next(self, tx: AsyncConnection, conversation: str) -> list[str]:
+        waiting = (jobs.c.conversation == conversation) & (jobs.c.state == State.ACCEPTED)
+        query = select(jobs.c.id).where(waiting).order_by(jobs.c.seq).limit(1)
+        woken = list((await tx.execute(query)).scalars())
+        await self._tell(tx, woken)
+        return woken
+
+    async def _tell(self, tx: AsyncConnection, job_ids: Sequence[str]) -> None:
+        now = micros(self._now())
+        if job_ids:
+            attempt = select(func.count()).where(relay.c.job == jobs.c.id).scalar_subquery()
+            source = select(jobs.c.id, attempt, literal(now, BigInteger)).where(
+                jobs.c.id.in_(job_ids)
+            )
+            await tx.execute(insert(relay).from_select(["job", "attempt", "created_at"], source))
+
+
+async def _unclaimed(
+    tx: AsyncConnection, row: Row[tuple[object, ...]] | None, now: int
+) -> Unclaimed | None:
+    if row is None:
+        return Unclaimed.UNKNOWN
+    if row.state == State.PARKED:
+        return Unclaimed.PARKED
+    if row.state != State.ACCEPTED:
+        return Unclaimed.ENDED
+    if row.lease_until > now:
+        return Unclaimed.HELD
+    if row.next_try_at > now:
+        return Unclaimed.EARLY
+    earlier = (
+        (jobs.c.conversation == row.conversation)
+        & (jobs.c.state == State.ACCEPTED)
+        & (jobs.c.seq < row.seq)
+    )
+    blocked = await tx.execute(select(jobs.c.id).where(earlier).limit(1))
+    return Unclaimed.BLOCKED if blocked.first() else None
+
+
+def _released(state: State, reason: str) -> dict[str, object]:
+    return {"state": state, "reason": reason[:64], "lease_owner": None, "lease_until": 0}
+
+
+async def _fenced(tx: AsyncConnection, job: Job, values: Mapping[str, object]) -> None:
+    held = (
+        (jobs.c.id == job.id)
+        & (jobs.c.fence == job.fence)
+        & (jobs.c.lease_owner == job.owner)
+        & (jobs.c.state == State.ACCEPTED)
+    )
+    changed = await tx.execute(update(jobs).where(held).values(values))
+    if changed.rowcount != 1:
+        raise LeaseLostError(job.id)
+
+
+def _job(row: Row[tuple[object, ...]], now: Callable[[], datetime]) -> Job:
+    zone = now().tzinfo
+    return Job(
+        id=row.id,
+        tenant=row.tenant,
+        conversation=row.conversation,
+        artifact=row.artifact,
+        trace=row.trace,
+        attempts=row.attempts,
+        fence=row.fence,
+        owner=row.lease_owner,
+        accepted_at=datetime.fromtimestamp(row.accepted_at / 1e6, zone),
+        deadline_at=datetime.fromtimestamp(row.deadline_at / 1e6, zone),
+    )

@@ -1,0 +1,223 @@
+"""
+What is measured: how long each stage takes, and how often things end which way.
+
+- A stage, a mark, a tenant, a region or a processor is one of a set known at start; whatever
+  is not is counted as ``other``.
+- Words of ours (states, reason codes) are open, because rules are: per label, the first few
+  that look like one count. None holds a digit.
+
+So no phone number, message id or text becomes a label, and the number of series has a bound.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+OTHER = "other"
+NONE = "none"
+
+SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120)
+NOTE_SECONDS = (0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 20, 30, 60, 120, 300, 3600)
+
+_WORD = re.compile(r"[a-z_]{1,24}([.:-][a-z_]{1,32}){0,2}|[A-Z][A-Za-z]{2,39}")
+
+
+class Stage(StrEnum):
+    """What is timed on the way of a note; kept sorted."""
+
+    DECODE = "decode"
+    DELETE = "delete"
+    DIALOGUE = "dialogue"
+    MEDIA_FETCH = "media_fetch"
+    NLU = "nlu"
+    POLICY = "policy"
+    QUEUE_WAIT = "queue_wait"
+    REDACT = "redact"
+    SEAL = "seal"
+    SEND = "send"
+    STT = "stt"
+    TTS = "tts"
+    UPLOAD = "upload"
+    WEBHOOK_ACK = "webhook_ack"
+
+
+class Mark(StrEnum):
+    """What a person waits for, counted from the moment the note was accepted; kept sorted."""
+
+    AUDIO_FETCHED = "audio_fetched"
+    FIRST_RESPONSE = "first_response"
+    REPLY_DELIVERED = "reply_delivered"
+    TRANSCRIPT_READY = "transcript_ready"
+
+
+class Received(Protocol):
+    """One delivery of the webhook, read: its updates, and how often what was dropped."""
+
+    @property
+    def updates(self) -> Sequence[object]:
+        """Return the updates; a message's kind is its ``content``'s."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Return how many parts were dropped, by name."""
+        ...
+
+
+class Words:
+    """The first *limit* words of ours that were met; every other one is ``other``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._met: set[str] = set()
+
+    def __call__(self, word: str) -> str:
+        """Return *word*, ``none`` for an empty one, or ``other``."""
+        if not word:
+            return NONE
+        if word in self._met:
+            return str(word)
+        if len(self._met) >= self._limit or not _WORD.fullmatch(word):
+            return OTHER
+        self._met.add(str(word))
+        return str(word)
+
+
+class Metrics:
+    """One cell's measurements, in a registry of their own."""
+
+    def __init__(
+        self,
+        *,
+        tenants: Iterable[str] = (),
+        regions: Iterable[str] = (),
+        processors: Iterable[str] = (),
+    ) -> None:
+        self._tenants = frozenset(tenants)
+        self._regions = frozenset(regions)
+        self._processors = frozenset(processors)
+        self._kinds, self._states = Words(32), Words(48)
+        self._reasons, self._parts = Words(64), Words(64)
+        self._registry = CollectorRegistry()
+        self._stages = Histogram(
+            "vocustody_stage_seconds",
+            "How long a stage took, whatever came of it",
+            ["stage", "processor", "region", "tenant"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._notes = Histogram(
+            "vocustody_note_seconds",
+            "How long after it was accepted a note reached a mark",
+            ["mark", "tenant"],
+            buckets=NOTE_SECONDS,
+            registry=self._registry,
+        )
+        self._overdue = Gauge(
+            "vocustody_deletion_overdue_seconds",
+            "How late the most overdue deletion is; 0 when none is",
+            registry=self._registry,
+        )
+        self._updates = self._counter("updates", "Updates accepted", "kind", "tenant")
+        self._dropped = self._counter("dropped", "Parts of payloads counted and dropped", "part")
+        self._decisions = self._counter("decisions", "Decisions", "stage", "outcome", "reason")
+        self._jobs = self._counter("jobs_ended", "Jobs that came to an end", "state")
+        self._errors = self._counter("jobs_interrupted", "Errors of jobs", "outcome", "reason")
+        self._replies = self._counter("replies", "What became of replies", "kind", "state")
+        self._touches = self._counter("touches", "Touches that ended", "processor", "outcome")
+        self._dead = self._counter("dead_letters", "Jobs put among the dead letters", "reason")
+        self._handovers = self._counter("handovers", "Handed over to a human", "reason")
+
+    def _counter(self, name: str, says: str, *labels: str) -> Counter:
+        return Counter(f"vocustody_{name}", says, labels, registry=self._registry)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    @contextmanager
+    def timed(
+        self, stage: str, *, processor: str = "", tenant: str = "", region: str = ""
+    ) -> Iterator[None]:
+        """Time the body as *stage*, also when it raises."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - began
+            self.observe(stage, took, processor=processor, tenant=tenant, region=region)
+
+    def observe(
+        self, stage: str, seconds: float, *, processor: str = "", tenant: str = "", region: str = ""
+    ) -> None:
+        """Count *seconds* as the length of *stage*; a clock that stepped back counts as 0."""
+        self._stages.labels(
+            stage=_one_of(frozenset(Stage), stage),
+            processor=_one_of(self._processors, processor),
+            region=_one_of(self._regions, region),
+            tenant=_one_of(self._tenants, tenant),
+        ).observe(max(0.0, seconds))
+
+    def note_mark(
+        self, mark: str, accepted_at: datetime, at: datetime, *, tenant: str = ""
+    ) -> None:
+        """Count that a note accepted at *accepted_at* reached *mark* at *at*."""
+        self._notes.labels(
+            mark=_one_of(frozenset(Mark), mark), tenant=_one_of(self._tenants, tenant)
+        ).observe(max(0.0, (at - accepted_at).total_seconds()))
+
+    def received(self, tenant: str, received: Received) -> None:
+        """Count one delivery that was made durable for *tenant*."""
+        whose = _one_of(self._tenants, tenant)
+        for update in received.updates:
+            kind = type(getattr(update, "content", update)).__name__.lower()
+            self._updates.labels(self._kinds(kind), whose).inc()
+        for part, count in received.dropped.items():
+            self._dropped.labels(self._parts(part)).inc(count)
+
+    def decided(self, stage: str, outcome: str, reasons: Iterable[str] = ()) -> None:
+        """Count one decision under its first reason."""
+        first = next(iter(reasons), "")
+        self._decisions.labels(
+            self._kinds(stage), self._states(outcome), self._reasons(first)
+        ).inc()
+
+    def ended(self, state: str) -> None:
+        """Count a job that ended in *state*."""
+        self._jobs.labels(self._states(state)).inc()
+
+    def interrupted(self, outcome: str, reason: str) -> None:
+        """Count an error of a job: what it meant, and why."""
+        self._errors.labels(self._states(outcome), self._reasons(reason)).inc()
+
+    def settled(self, kind: str, state: str) -> None:
+        """Count what became of a reply of *kind*."""
+        self._replies.labels(self._kinds(kind), self._states(state)).inc()
+
+    def touched(self, processor: str, outcome: str) -> None:
+        """Count a touch of *processor* that ended."""
+        self._touches.labels(_one_of(self._processors, processor), self._states(outcome)).inc()
+
+    def buried(self, reason: str) -> None:
+        """Count a dead letter."""
+        self._dead.labels(self._reasons(reason)).inc()
+
+    def handed_over(self, reason: str) -> None:
+        """Count a handover to a human."""
+        self._handovers.labels(self._reasons(reason)).inc()
+
+    def overdue(self, seconds: float) -> None:
+        """Set how late the most overdue deletion is."""
+        self._overdue.set(max(0.0, seconds))
+
+
+def _one_of(known: frozenset[str], value: str) -> str:
+    if not value:
+        return NONE
+    return str(value) if value in known else OTHER

@@ -1,0 +1,159 @@
+"""
+A job opened: the update it is about, whose it is, and whose law holds.
+
+The sender's number is used to find a pseudonym and a jurisdiction, and to answer; it is kept
+nowhere but in the sealed update, which goes when the job ends.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway import db, log
+from gateway.errors import LeaseLostError
+from gateway.inbox import keyed
+from gateway.jobs import Job
+from gateway.ports import Ports
+from gateway.schema import aliases, inbox
+from gateway.settings import Tenant
+from gateway.touch import Matter
+from gateway.whatsapp.payload import Choice, Edited, Identity, Message, Text, VoiceNote
+from residency.jurisdiction import locate
+from residency.model import Jurisdiction
+from vault.model import Kind, Label
+
+SPOKEN = "transcribe_and_answer"
+TYPED = "answer_typed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """One update being worked on. *subject* is a random pseudonym."""
+
+    job: Job
+    message: Message
+    tenant: Tenant
+    subject: str
+    jurisdiction: Jurisdiction
+    region: str
+
+    @property
+    def spoken(self) -> bool:
+        """Whether this is a recording, not typed words."""
+        return isinstance(self.message.content, VoiceNote)
+
+    @property
+    def typed(self) -> str:
+        """Return the typed words: a text, an edited text, or the title of what was chosen."""
+        match self.message.content:
+            case Text(body=body) | Edited(body=str(body)) | Choice(title=body):
+                return body
+            case _:
+                return ""
+
+    @property
+    def purpose(self) -> str:
+        """Return what this is processed for: a recording needs a consent, typing does not."""
+        return SPOKEN if self.spoken else TYPED
+
+    def mark(self, name: str, ports: Ports) -> None:
+        """Measure how long after it was accepted this note reached *name*."""
+        at = ports.now()
+        ports.metrics.note_mark(name, self.job.accepted_at, at, tenant=self.tenant.id)
+        waited = at - self.job.accepted_at
+        log.get().info("note.mark", stage=name, ms=waited.total_seconds() * 1000)
+
+    def label(self, kind: Kind) -> Label:
+        """Return the label under which this note's artifact of *kind* is kept."""
+        return Label(
+            tenant=self.tenant.id,
+            subject=self.subject,
+            artifact=artifact(self.job.artifact, kind),
+            kind=kind,
+            region=self.region,
+        )
+
+    def matter(self, artifact_id: str, decision: str) -> Matter:
+        """Return what a touch of *artifact_id* under *decision* is about."""
+        return Matter(
+            tenant=self.tenant.id,
+            job=self.job.id,
+            subject=self.subject,
+            artifact=artifact_id,
+            decision=decision,
+        )
+
+
+def artifact(recording: str, kind: Kind) -> str:
+    """Return the id of the *kind* of artifact made from *recording*: same in, same out."""
+    if kind is Kind.RAW_AUDIO:
+        return recording
+    return "a_" + hashlib.sha256(f"{recording}/{kind}".encode()).hexdigest()[:32]
+
+
+async def opened(job: Job, ports: Ports) -> Note:
+    """Unseal the update of *job* and find out whose it is."""
+    async with db.reading(ports.engine) as tx:
+        row = (await tx.execute(select(inbox).where(inbox.c.job == job.id))).one()
+    if row.sealed is None:
+        raise LeaseLostError(job.id)
+    body = await ports.custody.open_named(row.body_key, job.id, row.sealed)
+    message = msgspec.json.decode(body, type=Message)
+    tenant = ports.tenants[job.tenant]
+    return Note(
+        job=job,
+        message=message,
+        tenant=tenant,
+        subject=await pseudonym(message.sender, tenant.id, ports),
+        jurisdiction=locate(
+            declared=None,
+            phone=message.sender.phone,
+            bsuid=message.sender.bsuid,
+            tenant=tenant.jurisdiction,
+        ),
+        region=ports.region,
+    )
+
+
+async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:
+    """Return the random subject behind *identity*; every known alias leads to the same one."""
+    pepper = await ports.keys.named("pepper")
+    names = [
+        keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
+        for kind, value in (("bsuid", identity.bsuid), ("phone", identity.phone))
+        if value
+    ]
+    async with ports.engine.begin() as tx:
+        return await _linked(tx, tenant, names)
+
+
+async def link(old: Identity, new: Identity, tenant: str, ports: Ports) -> None:
+    """Let *new* lead to the subject of *old*: a person changed number or user id."""
+    subject = await pseudonym(old, tenant, ports)
+    pepper = await ports.keys.named("pepper")
+    async with ports.engine.begin() as tx:
+        for kind, value in (("bsuid", new.bsuid), ("phone", new.phone)):
+            if value:
+                alias = keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
+                row = {"alias": alias, "tenant": tenant, "subject": subject}
+                await db.insert_new(tx, aliases, row)
+
+
+async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> str:
+    known = (await tx.execute(select(aliases).where(aliases.c.alias.in_(names)))).all()
+    by_name = {row.alias: row.subject for row in known}
+    subject = next(
+        (by_name[name] for name in names if name in by_name), f"s_{secrets.token_hex(16)}"
+    )
+    missing = [
+        {"alias": name, "tenant": tenant, "subject": subject}
+        for name in names
+        if name not in by_name
+    ]
+    if missing:
+        await tx.execute(insert(aliases), missing)
+    return subject

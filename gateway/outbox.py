@@ -1,0 +1,213 @@
+"""
+Replies, sent at most once each, although WhatsApp has no idempotency key.
+
+- A reply is *intended* (committed with the turn that decided it), then *attempted* (committed
+  just before the request leaves), then *sent*. One row per job and kind.
+- Found *attempted* and not *sent*, it may or may not have arrived. It is settled by a status
+  that carries our opaque id. If none comes within the grace time, it is sent once more and
+  marked as a possible duplicate; a second doubt goes to a human.
+- "Nothing was sent" (`ChannelBusyError`) makes it *intended* again; a refusal makes it *failed*.
+"""
+
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from audit.model import Event, EventType
+from gateway import crashpoint, db
+from gateway.errors import (
+    ChannelBusyError,
+    ChannelError,
+    ChannelRefusedError,
+    DoubtError,
+    WaitingError,
+)
+from gateway.jobs import micros
+from gateway.note import Note
+from gateway.ports import Ports
+from gateway.schema import replies, statuses
+from gateway.touch import touching
+from policy.model import Allowed
+from residency.model import Processor
+
+TRIES = 2
+
+
+class Kind(StrEnum):
+    """What is sent; at most one of each per job. Kept sorted."""
+
+    NOTICE = "notice"
+    TEXT = "text"
+    TYPING = "typing"
+    VOICE = "voice"
+
+
+class State(StrEnum):
+    """Where a reply stands; kept sorted."""
+
+    ATTEMPTED = "attempted"
+    FAILED = "failed"
+    INTENDED = "intended"
+    SENT = "sent"
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send; *buttons* are (id, title) pairs, *speak* asks for speech beside the text."""
+
+    text: str
+    language: str
+    buttons: tuple[tuple[str, str], ...] = ()
+    speak: bool = False
+
+
+Send = Callable[[str], Awaitable[str]]
+
+
+async def sealed(note: Note, kind: Kind, body: Body, ports: Ports) -> bytes:
+    """Return *body* sealed, ready for `intend`: keys are fetched before a transaction begins."""
+    context = f"reply/{note.job.id}/{kind}"
+    return await ports.custody.seal_small(note.subject, context, msgspec.json.encode(body))
+
+
+async def intend(tx: AsyncConnection, note: Note, kind: Kind, sealed: bytes, ports: Ports) -> bool:
+    """Commit, with *tx*, that this will be sent; False if this job already has such a reply."""
+    return await _insert(tx, note, kind, sealed, ports)
+
+
+async def intended(note: Note, kind: Kind, ports: Ports) -> Body | None:
+    """Return what this job already decided to send, if it did."""
+    async with db.reading(ports.engine) as tx:
+        row = await _row(tx, note, kind)
+    if row is None or row.sealed is None:
+        return None
+    context = f"reply/{note.job.id}/{kind}"
+    body = await ports.custody.open_small(note.subject, context, row.sealed)
+    return msgspec.json.decode(body, type=Body)
+
+
+async def typing(note: Note, allowed: Allowed, send: Send, ports: Ports) -> None:
+    """Show that an answer is on its way; once per job, never repeated, never in the way."""
+    async with ports.engine.begin() as tx:
+        if not await _insert(tx, note, Kind.TYPING, None, ports):
+            return
+        row = await _row(tx, note, Kind.TYPING)
+    processor = ports.processors[allowed.processors[0]]
+    matter = note.matter(row.id, allowed.provenance.id)
+    with contextlib.suppress(ChannelError):
+        async with touching(ports.trail, matter, processor, "send-typing", now=ports.now):
+            await send(row.id)
+
+
+async def deliver(note: Note, kind: Kind, allowed: Allowed, send: Send, ports: Ports) -> None:
+    """
+    Send the intended reply by *send*, which is given our opaque id.
+
+    Raises `WaitingError` while an earlier attempt is unresolved, and *send*'s own errors.
+    """
+    async with db.reading(ports.engine) as tx:
+        row = await _row(tx, note, kind)
+    if row is None or row.state in {State.SENT, State.FAILED}:
+        return
+    if row.state == State.ATTEMPTED and await _arrived(note, row, ports):
+        return
+    await _mark(note, row.id, ports, state=State.ATTEMPTED, tries=row.tries + 1, attempted=True)
+    crashpoint.reach("reply.attempted")
+    processor = ports.processors[allowed.processors[0]]
+    await _post(note, row.id, kind, allowed, processor, send, ports)
+    crashpoint.reach("reply.sent")
+    await _mark(note, row.id, ports, state=State.SENT, sent=True)
+    crashpoint.reach("reply.recorded")
+
+
+async def _post(
+    note: Note,
+    reply: str,
+    kind: Kind,
+    allowed: Allowed,
+    processor: Processor,
+    send: Send,
+    ports: Ports,
+) -> None:
+    matter = note.matter(reply, allowed.provenance.id)
+    try:
+        with ports.metrics.timed(
+            "send", processor=processor.id, tenant=note.tenant.id, region=note.region
+        ):
+            async with touching(ports.trail, matter, processor, f"send-{kind}", now=ports.now):
+                await send(reply)
+    except ChannelBusyError:
+        await _mark(note, reply, ports, state=State.INTENDED)
+        raise
+    except ChannelRefusedError:
+        await _mark(note, reply, ports, state=State.FAILED)
+        raise
+
+
+async def _arrived(note: Note, row: Any, ports: Ports) -> bool:
+    """Whether WhatsApp spoke of an attempted reply; raises while it is too early to tell."""
+    async with db.reading(ports.engine) as tx:
+        known = await tx.execute(select(statuses.c.state).where(statuses.c.reply == row.id))
+    if known.first():
+        await _mark(note, row.id, ports, state=State.SENT, sent=True)
+        return True
+    waited = (micros(ports.now()) - row.attempted_at) / 1e6
+    if waited < ports.unknown_grace_s:
+        raise WaitingError(ports.unknown_grace_s - waited)
+    if row.tries >= TRIES:
+        raise DoubtError(row.id)
+    await _mark(note, row.id, ports, state=State.INTENDED, possible_duplicate=True)
+    await ports.trail.append(
+        Event(
+            id=f"{row.id}.unknown.{row.tries}",
+            type=EventType.REPLY_UNKNOWN,
+            at=ports.now(),
+            tenant=note.tenant.id,
+            artifact=row.id,
+            subject=note.subject,
+            job=note.job.id,
+            outcome="resent",
+            detail={"basis": "unknown", "tries": row.tries},
+        )
+    )
+    return False
+
+
+async def _insert(
+    tx: AsyncConnection, note: Note, kind: Kind, sealed: bytes | None, ports: Ports
+) -> bool:
+    row = {
+        "id": f"r_{secrets.token_hex(16)}",
+        "job": note.job.id,
+        "kind": kind,
+        "state": State.INTENDED,
+        "sealed": sealed,
+        "created_at": micros(ports.now()),
+    }
+    return await db.insert_new(tx, replies, row)
+
+
+async def _row(tx: AsyncConnection, note: Note, kind: Kind) -> Any:
+    query = select(replies).where((replies.c.job == note.job.id) & (replies.c.kind == kind))
+    return (await tx.execute(query)).one_or_none()
+
+
+async def _mark(
+    note: Note,
+    reply: str,
+    ports: Ports,
+    *,
+    attempted: bool = False,
+    sent: bool = False,
+    **values: object,
+) -> None:
+    at = micros(ports.now())
+    stamps = {"attempted_at": at} if attempted else {"sent_at": at} if sent else {}
+    async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
+        await tx.execute(update(replies).where(replies.c.id == reply).values(**(values | stamps)))

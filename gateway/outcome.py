@@ -1,0 +1,130 @@
+"""
+What an error means for a job: one table from exception class to outcome.
+
+- RETRY: nothing was decided or sent; the same work may succeed later.
+- WAIT: something else must happen first (a consent, an earlier turn, a status).
+- REFUSE: a final no by law, policy or WhatsApp; the job ends and says so.
+- HAND_OVER: what was worth retrying was retried in vain; a human goes on.
+- BURY: a fault of ours or a hostile input; the job goes to the dead letters and to a human.
+
+The nearest class in the exception's MRO counts; what nobody named is buried, never looped.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy.exc import OperationalError
+
+from audit.errors import AppendError, StoreError
+from gateway.dialogue import Trouble
+from gateway.errors import (
+    AudioBusyError,
+    AudioError,
+    AudioRefusedError,
+    ChannelBusyError,
+    ChannelError,
+    ChannelRefusedError,
+    ChannelUnknownError,
+    ConsentNeededError,
+    DecisionError,
+    DeniedError,
+    DoubtError,
+    LeaseLostError,
+    MediaGoneError,
+    MediaRefusedError,
+    SilentError,
+    UndecidedError,
+    WaitingError,
+)
+from policy.errors import PolicyError
+from residency.errors import (
+    NoProcessorError,
+    ProcessorBusyError,
+    ProcessorError,
+    UnknownJurisdictionError,
+)
+from vault.errors import CustodyError, GoneError, KeyringError, ObjectsError
+
+
+class Outcome(StrEnum):
+    """What happens to a job after an error; kept sorted."""
+
+    ABANDON = "abandon"  # somebody else holds the job: write nothing
+    BURY = "bury"
+    HAND_OVER = "hand_over"  # tried often enough: a human goes on
+    REFUSE = "refuse"
+    RETRY = "retry"
+    WAIT = "wait"
+
+
+TABLE: dict[type[BaseException], Outcome] = {
+    AppendError: Outcome.RETRY,
+    AudioBusyError: Outcome.RETRY,
+    ChannelBusyError: Outcome.RETRY,
+    ChannelRefusedError: Outcome.REFUSE,
+    ChannelUnknownError: Outcome.WAIT,
+    ConsentNeededError: Outcome.WAIT,
+    CustodyError: Outcome.RETRY,
+    DeniedError: Outcome.REFUSE,
+    DoubtError: Outcome.HAND_OVER,
+    Exception: Outcome.BURY,
+    GoneError: Outcome.REFUSE,
+    KeyringError: Outcome.RETRY,
+    LeaseLostError: Outcome.ABANDON,
+    MediaGoneError: Outcome.REFUSE,
+    MediaRefusedError: Outcome.REFUSE,
+    ObjectsError: Outcome.RETRY,
+    OperationalError: Outcome.RETRY,
+    PolicyError: Outcome.RETRY,
+    ProcessorBusyError: Outcome.RETRY,
+    StoreError: Outcome.RETRY,
+    UndecidedError: Outcome.RETRY,
+    UnknownJurisdictionError: Outcome.REFUSE,
+    WaitingError: Outcome.WAIT,
+}
+
+MAX_ATTEMPTS = 5
+
+# What can go wrong with hearing a note, and what the dialogue makes of it: the person is told.
+TROUBLE: dict[type[Exception], Trouble] = {
+    AudioRefusedError: Trouble.REFUSED_AUDIO,
+    MediaGoneError: Trouble.REFUSED_AUDIO,
+    MediaRefusedError: Trouble.REFUSED_AUDIO,
+    NoProcessorError: Trouble.UNHEARD,
+    SilentError: Trouble.SILENT,
+}
+TROUBLES = tuple(TROUBLE)
+
+# What may go wrong with the spoken answer without taking the text back.
+SPEECH_OPTIONAL = (
+    AudioError,
+    ChannelError,
+    DecisionError,
+    ProcessorError,
+    NoProcessorError,
+    ObjectsError,
+    WaitingError,
+)
+
+
+def of(exc: BaseException, *, attempts: int = 0) -> Outcome:
+    """Return what *exc* means for a job that was tried *attempts* times before."""
+    found = next(TABLE[cls] for cls in type(exc).__mro__ if cls in TABLE)
+    if found is Outcome.RETRY and attempts + 1 >= MAX_ATTEMPTS:
+        return Outcome.HAND_OVER
+    return found
+
+
+def reason(exc: BaseException) -> str:
+    """Return a reason code for logs and the trail: the error's own code, or its class name."""
+    code = getattr(exc, "code", "")
+    return code if isinstance(code, str) and code else type(exc).__name__
+
+
+def trouble(exc: Exception) -> Trouble:
+    """Return what one of `TROUBLES` means to the dialogue."""
+    return next(TROUBLE[cls] for cls in type(exc).__mro__ if cls in TROUBLE)
+
+
+def delay_s(attempts: int) -> float:
+    """Return the pause before try number *attempts* + 1, in seconds: 2, 6, 18, 54, at most 120."""
+    return min(120.0, 2.0 * 3.0**attempts)

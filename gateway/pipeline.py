@@ -1,0 +1,91 @@
+"""
+The one main path: a note comes in, a text answer and a spoken answer go out.
+
+Each line's result is the next line's argument. What goes wrong is an exception; `outcome.py`
+says what it means. The text is sent first; speech may fail and leaves the text.
+"""
+
+from gateway import (
+    crashpoint,
+    dialogue,
+    handover,
+    hearing,
+    log,
+    memory,
+    outbox,
+    outcome,
+    speech,
+    understanding,
+)
+from gateway.dialogue import Act, Reply, Trouble, Turn
+from gateway.note import Note
+from gateway.outbox import Body, Kind
+from gateway.permit import permitted
+from gateway.ports import Ports
+from policy.model import Stage
+
+
+async def answer(note: Note, ports: Ports) -> None:
+    """Answer *note* in text, and in speech if it was spoken; go on where an earlier try ended."""
+    body = await outbox.intended(note, Kind.TEXT, ports) or await _decided(note, ports)
+    await _send_text(note, body, ports)
+    if body.speak:
+        await _send_speech(note, body, ports)
+
+
+async def _decided(note: Note, ports: Ports) -> Body:
+    known = await memory.recall(note, ports)
+    turn = await _heard(note, ports)
+    turn = await understanding.understood(turn, note, known, ports)
+    with ports.metrics.timed("dialogue", tenant=note.tenant.id, region=note.region):
+        reply = dialogue.step(turn, known, ports.assistants[note.tenant.id])
+    return await _committed(reply, note, ports)
+
+
+async def _heard(note: Note, ports: Ports) -> Turn:
+    at = int(ports.now().timestamp())
+    spoken, first = note.spoken, note.tenant.languages[0]
+    try:
+        words = await hearing.words(note, ports)
+        text = await understanding.redacted(words, note, ports)
+    except outcome.TROUBLES as exc:
+        log.get().info("note.unheard", reason=outcome.reason(exc))
+        why = outcome.trouble(exc)
+        return Turn(text=None, trouble=why, language=first, at=at, spoken=spoken)
+    sure = words.confidence >= ports.assistants[note.tenant.id].thresholds.transcript
+    trouble = None if sure else Trouble.UNCLEAR
+    return Turn(text=text, trouble=trouble, language=words.language, at=at, spoken=spoken)
+
+
+async def _committed(reply: Reply, note: Note, ports: Ports) -> Body:
+    body = Body(text=reply.text, language=reply.language, speak=reply.speak)
+    kept = await memory.sealed(note, reply.memory, ports)
+    sealed = await outbox.sealed(note, Kind.TEXT, body, ports)
+    async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
+        await memory.remember(tx, note, kept, ports)
+        await outbox.intend(tx, note, Kind.TEXT, sealed, ports)
+        if reply.act is Act.HAND_OVER:
+            await handover.intend(tx, note, "dialogue.stuck", ports)
+    crashpoint.reach("turn.committed")
+    if reply.act is Act.HAND_OVER:
+        await handover.announce(note, "dialogue.stuck", ports)
+    return body
+
+
+async def _send_text(note: Note, body: Body, ports: Ports) -> None:
+    allowed = await permitted(note, Stage.REPLY, ports)
+    graph = ports.graphs[note.message.phone_number_id]
+    to = note.message.sender
+    await outbox.deliver(
+        note, Kind.TEXT, allowed, lambda opaque: graph.text(to, body.text, opaque=opaque), ports
+    )
+    note.mark("first_response", ports)
+
+
+async def _send_speech(note: Note, body: Body, ports: Ports) -> None:
+    try:
+        await speech.send(note, body, ports)
+    except outcome.SPEECH_OPTIONAL as exc:
+        log.get().info("speech.left_out", reason=outcome.reason(exc))
+    note.mark("reply_delivered", ports)

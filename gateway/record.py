@@ -1,0 +1,104 @@
+"""What the gateway puts on record besides touches and decisions."""
+
+from datetime import datetime
+
+from audit.model import Event, EventType
+from gateway.jobs import Job
+from gateway.note import Note
+from gateway.ports import Ports
+from gateway.touch import Trail
+from vault.model import Artifact, Tombstone
+
+
+async def accepted(note: Note, ports: Ports) -> None:
+    """Record that WhatsApp announced this update to us; one leaf however often it is tried."""
+    await ports.trail.append(
+        Event(
+            id=f"{note.job.id}.accepted",
+            type=EventType.JOB_ACCEPTED,
+            at=note.job.accepted_at,
+            tenant=note.tenant.id,
+            artifact=note.job.artifact,
+            subject=note.subject,
+            job=note.job.id,
+            detail={"what": type(note.message.content).__name__.lower()},
+        )
+    )
+
+
+async def kept(note: Note, artifact: Artifact, ports: Ports) -> None:
+    """Record that *artifact* is in custody; the same artifact is recorded once."""
+    await ports.trail.append(
+        Event(
+            id=f"{artifact.label.artifact}.stored",
+            type=EventType.ARTIFACT_STORED,
+            at=artifact.stored_at,
+            tenant=note.tenant.id,
+            artifact=artifact.label.artifact,
+            subject=note.subject,
+            job=note.job.id,
+            region=artifact.label.region,
+            detail={
+                "basis": "observed",
+                "bytes": artifact.size,
+                "commitment": artifact.commitment,
+                "due": int(artifact.due.timestamp()),
+                "kind": artifact.label.kind.value,
+            },
+        )
+    )
+
+
+async def destroyed(stone: Tombstone, trail: Trail) -> None:
+    """Record that an artifact was destroyed, how, how late, and whether a read then failed."""
+    await trail.append(
+        Event(
+            id=f"{stone.label.artifact}.destroyed",
+            type=EventType.ARTIFACT_DESTROYED,
+            at=stone.destroyed_at,
+            tenant=stone.label.tenant,
+            artifact=stone.label.artifact,
+            subject=stone.label.subject,
+            region=stone.label.region,
+            outcome="verified" if stone.verified else "unverified",
+            detail={
+                "basis": "observed",
+                "due": int(stone.due.timestamp()),
+                "kind": stone.label.kind.value,
+                "late_seconds": stone.late_seconds,
+                "methods": list(stone.methods),
+                "reason": stone.reason,
+                "verified": stone.verified,
+            },
+        )
+    )
+
+
+async def ended(job: Job, state: str, reason: str, trail: Trail, at: datetime) -> None:
+    """Record how *job* ended; the first record of an end counts."""
+    await discarded(job.id, job.artifact, job.tenant, reason, trail, at, state=state)
+
+
+async def discarded(
+    job: str,
+    artifact: str,
+    tenant: str,
+    reason: str,
+    trail: Trail,
+    at: datetime,
+    *,
+    state: str = "refused",
+) -> None:
+    """Record that a job nobody held was ended, and why."""
+    await trail.append(
+        Event(
+            id=f"{job}.ended",
+            type=EventType.JOB_ENDED,
+            at=at,
+            tenant=tenant,
+            artifact=artifact,
+            job=job,
+            outcome=state,
+            detail={"reason": reason[:64]},
+        )
+    )

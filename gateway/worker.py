@@ -1,0 +1,124 @@
+"""
+Pulls jobs, leases them, and runs each one to an end or to its next try.
+
+- The lease and its fencing token decide who works; the broker's acknowledgement decides nothing.
+- A job's result is committed before its message is acknowledged.
+- Stopping finishes what is begun, up to a limit, and gives the rest back.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+
+from gateway import conclude, crashpoint, log, record, touch, turns
+from gateway.broker import Broker, Told
+from gateway.conclude import Case
+from gateway.errors import DeniedError, LeaseLostError
+from gateway.jobs import Job, State, Unclaimed
+from gateway.note import Note, opened
+from gateway.ports import Ports
+
+BEAT_S = 10.0
+HELD_AGAIN_S = 5.0
+
+
+class Worker:
+    """Works on up to *concurrency* jobs at once, as *owner*."""
+
+    def __init__(self, ports: Ports, broker: Broker, *, owner: str, concurrency: int) -> None:
+        self._ports = ports
+        self._broker = broker
+        self._owner = owner
+        self._free = asyncio.Semaphore(concurrency)
+        self._busy: set[asyncio.Task[None]] = set()
+        self._pull: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start pulling."""
+        self._pull = asyncio.create_task(self._run(), name="worker")
+
+    @property
+    def alive(self) -> bool:
+        """Whether jobs would be worked on."""
+        return self._pull is not None and not self._pull.done()
+
+    async def aclose(self, grace_s: float = 20.0) -> None:
+        """Take no more jobs, finish those begun within *grace_s*, cancel the rest."""
+        if self._pull:
+            self._pull.cancel()
+            await asyncio.gather(self._pull, return_exceptions=True)
+        if self._busy:
+            await asyncio.wait(self._busy, timeout=grace_s)
+        for task in self._busy:
+            task.cancel()
+        await asyncio.gather(*self._busy, return_exceptions=True)
+
+    async def _run(self) -> None:
+        async for told in self._broker.told(self._free):
+            task = asyncio.create_task(self._one(told), name="job")
+            self._busy.add(task)
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._busy.discard(task)
+        self._free.release()
+        if not task.cancelled() and (exc := task.exception()):
+            log.get().error("worker.failed", error=type(exc).__name__)
+
+    async def _one(self, told: Told) -> None:
+        job = await self._ports.jobs.claim(told.job, self._owner)
+        if not isinstance(job, Job):
+            # Whatever made it unavailable tells the broker again when it is over.
+            await (told.again(HELD_AGAIN_S) if job is Unclaimed.HELD else told.done())
+            return
+        crashpoint.reach("job.claimed")
+        with structlog.contextvars.bound_contextvars(job=job.id, trace=job.trace):
+            async with _beating(told, job, self._ports):
+                pause_s = await self._work(job)
+        await (told.done() if pause_s is None else told.again(pause_s))
+
+    async def _work(self, job: Job) -> float | None:
+        """Run *job*; return None when it is over, or the seconds until its next try."""
+        ports = self._ports
+        waited = ports.now() - job.accepted_at
+        ports.metrics.observe("queue_wait", waited.total_seconds(), tenant=job.tenant)
+        note: Note | None = None
+        try:
+            note = await opened(job, ports)
+            await touch.close_killed(ports.trail, job.id, now=ports.now)
+            await record.accepted(note, ports)
+            _check_window(job, ports)
+            await turns.act(note, ports)
+        except asyncio.CancelledError:
+            with contextlib.suppress(LeaseLostError):
+                await asyncio.shield(ports.jobs.later(job, 0.0, tried=False))
+            raise
+        except Exception as exc:  # noqa: BLE001 - the one place that turns errors into outcomes
+            return await conclude.after(Case(exc, job, note, ports, self._broker))
+        await conclude.end(job, State.DONE, "answered", ports)
+        return None
+
+
+def _check_window(job: Job, ports: Ports) -> None:
+    if ports.now() >= job.deadline_at:
+        raise DeniedError(("window.closed",))
+
+
+@contextlib.asynccontextmanager
+async def _beating(told: Told, job: Job, ports: Ports) -> AsyncIterator[None]:
+    """Keep the message and the lease alive while the body runs."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            await told.working()
+            await ports.jobs.renew(job)
+
+    task = asyncio.create_task(beat(), name="beat")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""What the law and the tenant allow: questions in, decisions out."""

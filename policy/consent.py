@@ -1,0 +1,46 @@
+"""
+Consent in time: when one ends, and whether one is live.
+
+The rule that decides is `rego/consent`; `live` says the same of a row for those who show or
+sweep consents, and a test holds the two together. Times are epoch seconds.
+"""
+
+from collections.abc import Container
+from datetime import UTC, datetime
+
+from policy.model import Consent, ConsentState
+
+VALID_MONTHS = 12
+"""How long a consent counts unless the tenant says less; then the person is asked again."""
+
+LONGEST_MONTHS = 24
+"""Past this, nobody can say that the person still means it (EDPB Guidelines 05/2020, 110-111)."""
+
+
+def expiry(at: int, *, months: int = VALID_MONTHS) -> int:
+    """
+    Return when a consent given at *at* ends: the same day and time, *months* later (UTC).
+
+    A day that the month does not have becomes its 28th. Raises `ValueError` for *months*
+    outside 1 to `LONGEST_MONTHS`.
+    """
+    if not 1 <= months <= LONGEST_MONTHS:
+        raise ValueError(f"months must be 1 to {LONGEST_MONTHS}")
+    given = datetime.fromtimestamp(at, UTC)
+    years, month = divmod(given.month - 1 + months, 12)
+    first = given.replace(year=given.year + years, month=month + 1, day=1)
+    try:
+        ends = first.replace(day=given.day)
+    except ValueError:
+        ends = first.replace(day=28)
+    return int(ends.timestamp())
+
+
+def live(consent: Consent | None, now: int, *, accepted: Container[str]) -> bool:
+    """Tell whether *consent* counts at *now*; *accepted* are the notice versions in force."""
+    return (
+        consent is not None
+        and consent.state is ConsentState.GRANTED
+        and consent.at <= now < consent.expires_at
+        and consent.notice_version in accepted
+    )

@@ -1,0 +1,117 @@
+package vocustody.residency_test
+
+import data.vocustody.fixtures
+import data.vocustody.residency
+
+look(asked, world) := found if {
+	found := {
+		"known": residency.known,
+		"admitted": residency.admitted,
+		"served": residency.served,
+		"ids": [row.id | some row in residency.candidates],
+		"reasons": residency.reasons,
+	} with input as asked
+		with data.vocustody.index as world.index
+		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.tenants as world.tenants
+}
+
+ids(changes) := look(fixtures.asking(changes), fixtures.world).ids
+
+reasons(changes) := look(fixtures.asking(changes), fixtures.world).reasons
+
+test_empty_input_finds_nobody if {
+	look({}, fixtures.world) == {
+		"known": false,
+		"admitted": false,
+		"served": false,
+		"ids": [],
+		"reasons": {"jurisdiction.unknown"},
+	}
+}
+
+# Order is the registry's, which is the operator's preference.
+test_candidates_in_data_order if {
+	ids({}) == ["stt.far", "stt.near"]
+	reasons({}) == set()
+}
+
+test_unknown_jurisdiction if {
+	ids({"jurisdiction": "XX"}) == []
+	reasons({"jurisdiction": "XX"}) == {"jurisdiction.unknown"}
+}
+
+# One known candidate does not make the other one known.
+test_half_known_jurisdiction if {
+	ids({"jurisdiction": "DE+XX"}) == []
+	reasons({"jurisdiction": "DE+XX"}) == {"jurisdiction.unknown"}
+}
+
+test_foreign_cell if {
+	ids({"jurisdiction": "SG"}) == []
+	reasons({"jurisdiction": "SG"}) == {"region.foreign"}
+}
+
+# What is allowed is allowed by every candidate, not by the first one.
+test_candidate_jurisdictions_all_count if {
+	ids({"jurisdiction": "AT+DE"}) == ["stt.far", "stt.near"]
+	ids({"jurisdiction": "DE+US"}) == ["stt.near"]
+	reasons({"jurisdiction": "DE+SG"}) == {"region.foreign"}
+}
+
+# Free transfers let the cell stand abroad; they do not send the data on from there.
+test_free_transfers_stay_in_the_cell if {
+	ids({"jurisdiction": "US"}) == ["stt.near"]
+	ids({"jurisdiction": "US", "region": "us-east"}) == ["stt.abroad"]
+}
+
+# The second at which a contract ends is already outside.
+test_contract_expired if {
+	ids({"now": fixtures.now + fixtures.day}) == ["stt.near"]
+}
+
+# Without a contract it runs inside the cell; from another region it cannot.
+test_no_contract_only_in_the_cell if {
+	later := {"region": "eu-west", "now": fixtures.now + fixtures.day}
+
+	ids(later) == []
+	reasons(later) == {"processor.none"}
+}
+
+test_language_not_spoken if {
+	ids({"languages": ["fr"]}) == ["stt.far"]
+	ids({"languages": ["it"]}) == []
+	reasons({"languages": ["it"]}) == {"processor.none"}
+}
+
+test_controller_objects if {
+	tenants := {"acme": {"refused": ["stt.far"]}}
+	world := object.union(fixtures.world, {"tenants": tenants})
+
+	look(fixtures.question, world).ids == ["stt.near"]
+}
+
+# A number's messages are kept in one region: another region's number is not a spare.
+test_messaging_is_the_cells_own if {
+	ids({"stage": "reply"}) == ["msg.cell"]
+	ids({"stage": "reply", "region": "eu-west"}) == []
+}
+
+test_stage_without_processors if {
+	reasons({"stage": "speak"}) == {"processor.none"}
+}
+
+# A note that nobody can hear is not fetched.
+test_capture_needs_a_transcriber if {
+	reasons({"stage": "capture"}) == set()
+	reasons({"stage": "capture", "languages": ["it"]}) == {"processor.none"}
+}
+
+# A text may be answered in a language that nobody can transcribe.
+test_reply_needs_no_transcriber if {
+	reasons({"stage": "reply", "languages": ["it"]}) == set()
+}
+
+test_capture_needs_a_number if {
+	reasons({"stage": "capture", "region": "eu-west"}) == {"processor.none"}
+}

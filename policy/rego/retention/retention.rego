@@ -1,0 +1,52 @@
+# METADATA
+# title: Retention
+# description: The longest that each kind of artifact may be kept; the smallest number wins.
+# scope: package
+# custom:
+#   code: retention
+#   article: GDPR Art. 5(1)(e)
+package vocustody.retention
+
+import data.vocustody.residency
+
+kinds := [
+	"raw_audio_seconds",
+	"redacted_seconds",
+	"reply_audio_seconds",
+	"transcript_seconds",
+]
+
+# METADATA
+# title: Every kind has its clock
+# scope: rule
+# custom:
+#   code: retention.complete
+#   article: GDPR Art. 5(1)(e), 25(2)
+default complete := false
+
+complete if {
+	every code in residency.codes {
+		every kind in kinds {
+			data.vocustody.jurisdictions[code].retention[kind] > 0
+		}
+	}
+}
+
+# METADATA
+# title: Seconds per kind
+# description: A tenant's own number counts only where it is smaller than the law's.
+# scope: rule
+# custom:
+#   code: retention.seconds
+#   article: GDPR Art. 5(1)(e)
+seconds[kind] := n if {
+	some clocks in ceilings
+	some kind, n in clocks
+	every other in ceilings {
+		n <= object.get(other, kind, n)
+	}
+}
+
+ceilings contains data.vocustody.jurisdictions[code].retention if some code in residency.codes
+
+ceilings contains data.vocustody.tenants[input.tenant].retention if residency.known

@@ -1,0 +1,193 @@
+package vocustody.route_test
+
+import data.vocustody.fixtures
+import data.vocustody.route
+
+decide(asked) := decide_in(asked, fixtures.world)
+
+decide_in(asked, world) := decision if {
+	decision := route.decision with input as asked
+		with data.vocustody.index as world.index
+		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.notices as world.notices
+		with data.vocustody.revision as world.revision
+		with data.vocustody.tenants as world.tenants
+}
+
+# The facts alone, as if no reason had been given against it.
+allowed_without_reasons(asked, world) := allow if {
+	allow := route.allow with input as asked
+		with data.vocustody.index as world.index
+		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.notices as world.notices
+		with data.vocustody.tenants as world.tenants
+		with data.vocustody.route.reasons as set()
+}
+
+nothing := {
+	"options": {},
+	"raw_audio_seconds": 0,
+	"redact": {},
+	"redacted_seconds": 0,
+	"reply_audio_seconds": 0,
+	"transcript_seconds": 0,
+}
+
+denied(asked, reasons) if {
+	decide(asked) == {
+		"allow": false,
+		"obligations": nothing,
+		"processors": [],
+		"reasons": reasons,
+		"revision": "r1",
+	}
+}
+
+test_empty_input_is_denied if {
+	denied({}, {
+		"consent.missing",
+		"hold.active",
+		"jurisdiction.unknown",
+		"minor.protected",
+		"purpose.unknown",
+		"stage.unknown",
+		"tenant.unknown",
+	})
+}
+
+test_allowed if {
+	decide(fixtures.question) == {
+		"allow": true,
+		"obligations": {
+			"options": {"stt.far": {"opt_out": "true"}, "stt.near": {}},
+			"raw_audio_seconds": 100,
+			"redact": {
+				"analytics": {"card", "phone"},
+				"log": {"phone"},
+				"understand": {"card"},
+			},
+			"redacted_seconds": 400,
+			"reply_audio_seconds": 200,
+			"transcript_seconds": 300,
+		},
+		"processors": ["stt.far", "stt.near"],
+		"reasons": set(),
+		"revision": "r1",
+	}
+}
+
+test_each_step_needs_consent if {
+	every stage in ["capture", "reply", "transcribe"] {
+		denied(
+			fixtures.asking({"stage": stage, "consent": {"state": "withdrawn"}}),
+			{"consent.withdrawn"},
+		)
+	}
+}
+
+# Asking for consent cannot need consent.
+test_notice_needs_none if {
+	decide(fixtures.asking({"stage": "notice", "consent": {"state": "none"}})).allow
+}
+
+test_notice_still_needs_a_known_law if {
+	denied(fixtures.asking({"stage": "notice", "jurisdiction": "XX"}), {"jurisdiction.unknown"})
+}
+
+test_hold_stops_everything_but_notices if {
+	every stage in ["capture", "reply", "transcribe"] {
+		denied(fixtures.asking({"stage": stage, "held": true}), {"hold.active"})
+	}
+	decide(fixtures.asking({"stage": "notice", "held": true})).allow
+}
+
+test_childs_voice_is_not_recorded if {
+	every stage in ["capture", "transcribe"] {
+		denied(fixtures.asking({"stage": stage, "minor": true}), {"minor.protected"})
+	}
+	decide(fixtures.asking({"stage": "reply", "minor": true})).allow
+}
+
+test_unknown_tenant if {
+	denied(fixtures.agreeing_as("nobody"), {"tenant.unknown"})
+}
+
+test_unknown_stage if {
+	denied(fixtures.asking({"stage": "train"}), {"processor.none", "stage.unknown"})
+}
+
+test_no_processor if {
+	denied(fixtures.asking({"languages": ["it"]}), {"processor.none"})
+}
+
+# The law of SG as it would be for these cells, without *missing*.
+replace_sg(missing) := world if {
+	placed := object.union(fixtures.jurisdictions.SG, {"regions": ["eu-central", "eu-west"]})
+	laws := {"SG": object.remove(placed, missing)}
+	world := object.union(object.remove(fixtures.world, ["jurisdictions"]), {"jurisdictions": laws})
+}
+
+in_sg := fixtures.asking({"jurisdiction": "SG"})
+
+test_incomplete_law if {
+	decide_in(in_sg, replace_sg(["redact"])).reasons == {"redaction.incomplete"}
+	decide_in(in_sg, replace_sg(["retention"])).reasons == {"retention.incomplete"}
+}
+
+# Reasons explain; they do not decide. Each fact is demanded even if no reason was given.
+test_no_reason_is_not_a_yes if {
+	allowed_without_reasons(fixtures.question, fixtures.world)
+	every changes in [
+		{"consent": {"state": "none"}},
+		{"held": true},
+		{"minor": true},
+		{"languages": ["it"]},
+		{"jurisdiction": "SG"},
+		{"tenant": "nobody", "consent": {"tenant": "nobody"}},
+	] {
+		not allowed_without_reasons(fixtures.asking(changes), fixtures.world)
+	}
+}
+
+test_unknown_stage_is_not_a_yes if {
+	index := {"DE": {"train": [fixtures.far]}}
+	world := object.union(fixtures.world, {"index": index})
+
+	not allowed_without_reasons(fixtures.asking({"stage": "train"}), world)
+}
+
+test_incomplete_law_is_not_a_yes if {
+	allowed_without_reasons(in_sg, replace_sg([]))
+	not allowed_without_reasons(in_sg, replace_sg(["redact"]))
+	not allowed_without_reasons(in_sg, replace_sg(["retention"]))
+}
+
+test_foreign_cell_is_not_a_yes if {
+	allow := route.allow with input as fixtures.question
+		with data.vocustody.index as fixtures.world.index
+		with data.vocustody.jurisdictions as fixtures.world.jurisdictions
+		with data.vocustody.notices as fixtures.world.notices
+		with data.vocustody.tenants as fixtures.world.tenants
+		with data.vocustody.residency.admitted as false
+		with data.vocustody.route.reasons as set()
+
+	not allow
+}
+
+# And one reason against it is enough.
+test_any_reason_denies if {
+	allow := route.allow with input as fixtures.question
+		with data.vocustody.index as fixtures.world.index
+		with data.vocustody.jurisdictions as fixtures.world.jurisdictions
+		with data.vocustody.notices as fixtures.world.notices
+		with data.vocustody.tenants as fixtures.world.tenants
+		with data.vocustody.route.reasons as {"some.code"}
+
+	not allow
+}
+
+# An answer of no revision is no answer: the caller treats it as undecided.
+test_no_revision_is_undefined if {
+	not route.decision with input as fixtures.question
+		with data.vocustody.index as fixtures.world.index
+}

@@ -1,0 +1,1 @@
+"""Who may process where, and the processors themselves."""

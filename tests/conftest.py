@@ -1,0 +1,17 @@
+"""Fixtures for every test: each module of ``tests/support`` is a plugin."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = [
+    f"support.{path.stem}"
+    for path in sorted((Path(__file__).parent / "support").glob("*.py"))
+    if path.stem != "__init__"
+]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio, the loop that the gateway runs on."""
+    return "asyncio"

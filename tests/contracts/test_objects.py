@@ -1,0 +1,200 @@
+"""The contract of `vault.ports.Objects`, over every adapter, with a real S3 server."""
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from support.objects import S3Server
+
+from vault.errors import GoneError, ObjectsError
+from vault.objects.local import LocalObjects
+from vault.objects.s3 import S3Objects
+from vault.objects.sigv4 import Credentials, headers
+from vault.ports import Objects
+
+SEALED = secrets.token_bytes(40_000)
+REGION = "eu-central-1"
+
+
+def now() -> datetime:
+    """Return the real time: the server checks the age of a signature."""
+    return datetime.now(UTC)
+
+
+def ask(server: S3Server, method: str, path: str, body: str = "") -> httpx2.Response:
+    """Send one signed request to *server*."""
+    url = f"{server.url}/{path}"
+    who = Credentials(server.key_id, server.secret)
+    content = body.encode()
+    signed = headers(method, url, credentials=who, region=REGION, at=now(), body=content)
+    return httpx2.request(method, url, headers=signed, content=content, trust_env=False)
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """Return a new bucket without versions."""
+    name = f"cell-{secrets.token_hex(6)}"
+    assert ask(s3_server, "PUT", name).status_code == httpx2.codes.OK
+    return name
+
+
+def s3_objects(server: S3Server, bucket: str) -> S3Objects:
+    """Return *bucket* as a store."""
+    who = Credentials(server.key_id, server.secret)
+    return S3Objects(server.url, bucket, region=REGION, credentials=who, now=now)
+
+
+@pytest.fixture(params=["local", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    """Return each store in turn."""
+    if request.param == "local":
+        return LocalObjects(tmp_path / "objects")
+    server: S3Server = request.getfixturevalue("s3_server")
+    return s3_objects(server, request.getfixturevalue("bucket"))
+
+
+@pytest.mark.anyio
+async def test_what_was_put_is_got(objects: Objects) -> None:
+    """A store that changes one byte makes a recording unreadable."""
+    await objects.put("ab/one", SEALED)
+    await objects.put("ab/empty", b"")
+
+    assert await objects.get("ab/one") == SEALED
+    assert await objects.get("ab/empty") == b""
+    assert await objects.names() == ["ab/empty", "ab/one"]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_replaced(objects: Objects) -> None:
+    """Replacing would let a late writer put other bytes under a row that is already checked."""
+    await objects.put("ab/one", SEALED)
+
+    with pytest.raises(ObjectsError):
+        await objects.put("ab/one", b"other")
+
+    assert await objects.get("ab/one") == SEALED
+
+
+@pytest.mark.anyio
+async def test_an_absent_object_is_gone(objects: Objects) -> None:
+    """This answer is the proof of a deletion, so it has a type of its own."""
+    with pytest.raises(GoneError):
+        await objects.get("ab/never")
+
+
+@pytest.mark.anyio
+async def test_a_deleted_object_is_gone_and_may_be_deleted_again(objects: Objects) -> None:
+    """A sweeper that crashed after the delete deletes once more."""
+    await objects.put("ab/one", SEALED)
+
+    await objects.delete("ab/one")
+    await objects.delete("ab/one")
+
+    with pytest.raises(GoneError):
+        await objects.get("ab/one")
+    assert await objects.names() == []
+
+
+BAD_NAMES = ["", "/etc/x", "../x", "a/../b", "a//b", "a/", "A", "a b", "a\n", ".a", "x" * 129]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", BAD_NAMES)
+async def test_a_name_that_leaves_its_place_is_refused(tmp_path: Path, name: str) -> None:
+    """Names come from a table: whoever can write there must not reach other files."""
+    objects = LocalObjects(tmp_path / "objects")
+
+    for call in (objects.put(name, b""), objects.get(name), objects.delete(name)):
+        with pytest.raises(ObjectsError):
+            await call
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", BAD_NAMES)
+async def test_s3_refuses_the_same_names(name: str) -> None:
+    """The bucket may be shared: the rule is the same, before anything is sent."""
+    nowhere = S3Server("http://127.0.0.1:9", "id", "secret")
+    objects = s3_objects(nowhere, "bucket")
+
+    for call in (objects.get(name), objects.delete(name)):
+        with pytest.raises(ObjectsError, match="name of an object"):
+            await call
+
+
+@pytest.mark.anyio
+async def test_a_lost_directory_is_not_an_empty_store(tmp_path: Path) -> None:
+    """An unmounted disk would otherwise "prove" every deletion."""
+    objects = LocalObjects(tmp_path / "objects")
+    await objects.put("one", SEALED)
+    (tmp_path / "objects").rename(tmp_path / "elsewhere")
+
+    for call in (objects.get("one"), objects.delete("one"), objects.names()):
+        with pytest.raises(ObjectsError):
+            await call
+    with pytest.raises(ObjectsError):
+        await objects.put("two", SEALED)
+
+
+@pytest.mark.anyio
+async def test_local_files_are_private(tmp_path: Path) -> None:
+    """Ciphertext too is nobody else's business."""
+    await LocalObjects(tmp_path / "objects").put("ab/one", SEALED)
+
+    modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "objects").rglob("*")}
+
+    assert modes == {0}
+
+
+@pytest.mark.anyio
+async def test_a_missing_bucket_is_not_an_empty_one(s3_server: S3Server) -> None:
+    """A bucket that is not there proves nothing about what was in it."""
+    objects = s3_objects(s3_server, "no-such-bucket")
+
+    for call in (objects.ready(), objects.get("one"), objects.put("one", b"")):
+        with pytest.raises(ObjectsError):
+            await call
+
+
+@pytest.mark.anyio
+async def test_wrong_credentials_are_a_failure(s3_server: S3Server, bucket: str) -> None:
+    """Refused is not absent."""
+    refused = s3_objects(S3Server(s3_server.url, s3_server.key_id, "wrong"), bucket)
+
+    for call in (refused.ready(), refused.get("one"), refused.delete("one"), refused.names()):
+        with pytest.raises(ObjectsError):
+            await call
+
+
+@pytest.mark.anyio
+async def test_a_server_that_is_away_is_a_failure() -> None:
+    """Nothing is listening there: the same call may work later."""
+    away = s3_objects(S3Server("http://127.0.0.1:9", "id", "secret"), "bucket")
+
+    for call in (away.get("one"), away.delete("one"), away.names(), away.put("one", b"")):
+        with pytest.raises(ObjectsError):
+            await call
+
+
+VERSIONING = (
+    '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<Status>{}</Status></VersioningConfiguration>"
+)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", ["Enabled", "Suspended"])
+async def test_a_versioned_bucket_is_refused(s3_server: S3Server, bucket: str, status: str) -> None:
+    """There, a delete hides the recording and keeps it: the deletion clock would lie."""
+    objects = s3_objects(s3_server, bucket)
+    for state in ("Enabled", status):
+        answer = ask(s3_server, "PUT", f"{bucket}?versioning=", VERSIONING.format(state))
+        assert answer.status_code == httpx2.codes.OK
+
+    with pytest.raises(ObjectsError, match="keeps versions"):
+        await objects.ready()
+    with pytest.raises(ObjectsError, match="keeps versions"):
+        await objects.put("one", SEALED)
+
+    assert await objects.names() == []

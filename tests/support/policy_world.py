@@ -1,0 +1,160 @@
+"""A small world for the rules: processors, laws and tenants, and questions about them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from policy import bundle, jurisdictions
+from policy.bundle import Bundle
+from policy.model import Consent, ConsentState, Question, Stage
+
+NOW = 1_795_348_800
+DAY = 86_400
+PURPOSE = "transcribe_and_answer"
+NOTICE = "2026-11"
+
+STAGES = {
+    "messaging": ["capture", "notice", "reply"],
+    "speech-to-text": ["transcribe"],
+    "text-to-speech": ["speak"],
+    "understanding": ["understand"],
+}
+
+REGIONS = {
+    "ap-singapore": "SG",
+    "eu-central": "DE",
+    "eu-west": "IE",
+    "eu-zurich": "CH",
+    "sa-brazil": "BR",
+    "us-east": "US",
+}
+
+
+def row(name: str, service: str, region: str, **changes: Any) -> dict[str, Any]:
+    """Return a registry row under a contract that holds for 30 days, but for *changes*."""
+    return {
+        "id": name,
+        "service": service,
+        "stages": STAGES[service],
+        "region": region,
+        "jurisdiction": REGIONS[region],
+        "languages": [] if service == "messaging" else ["de", "en", "pt"],
+        "contract_expires": NOW + 30 * DAY,
+        "options": {},
+    } | changes
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return the registry: a full set in each region, and a few rows with something special."""
+    full = [
+        row(f"{service[:4]}.{region}", service, region)
+        for region in REGIONS
+        for service in STAGES
+    ]
+    return [
+        row("stt.first.eu-west", "speech-to-text", "eu-west", options={"mip_opt_out": "true"}),
+        row("stt.lapsed.eu-central", "speech-to-text", "eu-central", contract_expires=NOW),
+        row("stt.cell.eu-central", "speech-to-text", "eu-central", contract_expires=0),
+        row("stt.french.eu-central", "speech-to-text", "eu-central", languages=["fr"]),
+        *full,
+    ]
+
+
+def tenants() -> dict[str, dict[str, Any]]:
+    """Return a tenant that adds nothing, one that tightens, and one that tries to loosen."""
+    return {
+        "acme": {},
+        "loose": {"retention": {"transcript_seconds": 366 * DAY}, "redact": {"log": []}},
+        "tight": {
+            "retention": {"raw_audio_seconds": 900},
+            "redact": {"understand": ["name"]},
+            "refused": ["stt.first.eu-west"],
+        },
+    }
+
+
+def build(**changes: Any) -> Bundle:
+    """Return the bundle of the shipped rules and laws over this world, but for *changes*."""
+    given = {
+        "processors": rows(),
+        "jurisdictions": jurisdictions.load(),
+        "tenants": tenants(),
+        "notices": ["2026-10", NOTICE],
+    }
+    return bundle.build(bundle.load(), **(given | changes))
+
+
+@pytest.fixture(scope="session")
+def policy_bundle() -> Bundle:
+    """Return the shipped rules over this world."""
+    return build()
+
+
+CONSENT = Consent(
+    id="c_1",
+    tenant="acme",
+    subject="s_1",
+    purpose=PURPOSE,
+    state=ConsentState.GRANTED,
+    at=NOW - DAY,
+    expires_at=NOW + DAY,
+    notice_version=NOTICE,
+    notice_sha256="0" * 64,
+    language="de",
+    channel="whatsapp",
+    evidence="e" * 64,
+)
+
+QUESTION = Question(
+    now=NOW,
+    stage=Stage.TRANSCRIBE,
+    purpose=PURPOSE,
+    tenant="acme",
+    jurisdiction="DE",
+    region="eu-central",
+    languages=("de", "en"),
+    consent=CONSENT,
+)
+
+
+def asking(**changes: Any) -> Question:
+    """Return a question that is allowed, but for *changes*; the consent is its tenant's."""
+    asked = replace(QUESTION, **changes)
+    if asked.consent is None or "consent" in changes:
+        return asked
+    return replace(asked, consent=replace(asked.consent, tenant=asked.tenant))
+
+
+def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    """Draw *usual* half of the time, so that most questions fail for one reason, not five."""
+    return st.just(usual) | st.sampled_from([usual, *others])
+
+
+consents = st.none() | st.builds(
+    replace,
+    st.just(CONSENT),
+    state=mostly(ConsentState.GRANTED, *ConsentState),
+    at=mostly(NOW - DAY, NOW, NOW + 1, 0),
+    expires_at=mostly(NOW + DAY, NOW, NOW + 1, NOW - 1),
+    notice_version=mostly(NOTICE, "2026-10", "2025-01"),
+    purpose=mostly(PURPOSE, "train_models"),
+    tenant=mostly("acme", "tight", "loose", "nobody"),
+)
+
+questions = st.builds(
+    Question,
+    now=mostly(NOW, NOW - 1, NOW + 1, NOW + 29 * DAY, NOW + 31 * DAY),
+    stage=st.sampled_from(Stage),
+    purpose=mostly(PURPOSE, "train_models"),
+    tenant=mostly("acme", "tight", "loose", "nobody"),
+    jurisdiction=mostly(
+        "DE", "SG", "BR", "US", "CH", "XX", "AT+DE", "DE+US", "DE+CH", "DE+XX", "GB+GG+IM+JE"
+    ),
+    region=mostly("eu-central", *REGIONS, "eu-north"),
+    languages=mostly(("de", "en"), ("fr",), ("it",), ("it", "fr", "de"), ("pt",)),
+    consent=consents,
+    held=mostly(False, True),
+    minor=mostly(False, True),
+)

@@ -1,0 +1,153 @@
+"""Accepted means durable: one job per message, whatever arrives how often."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from support.gateway import Clock
+
+from gateway.errors import NotAcceptedError
+from gateway.inbox import Inbox, conversation
+from gateway.schema import inbox, jobs, relay, statuses
+from gateway.whatsapp.payload import Identity, Message, Parsed, Status, Text
+from vault.custody import Custody
+from vault.keyrings.local import LocalKeyring
+from vault.keys import Keys
+from vault.objects.local import LocalObjects
+
+PHONE = "12025550143"
+BODY = "the canary sings at noon"
+
+
+def message(name: str, body: str = BODY, phone: str = PHONE) -> Message:
+    """Return one typed message."""
+    return Message(
+        phone_number_id="1", id=f"wamid.{name}", sender=Identity(phone=phone), sent_at=1_763_000_000,
+        content=Text(body=body),
+    )  # fmt: skip
+
+
+def parsed(*updates: Message | Status) -> Parsed:
+    """Return one delivery."""
+    return Parsed(updates=updates, dropped={})
+
+
+class World:
+    """An inbox with real keys and a real database."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, path: Path) -> None:
+        self.engine = engine
+        self.told: list[str] = []
+        keys = Keys(engine, LocalKeyring(path / "keys"), region="eu-central", now=clock)
+        self.custody = Custody(engine, keys, LocalObjects(path / "objects"), now=clock)
+        self.inbox = Inbox(engine, keys, self.custody, now=clock, committed=self._told)
+
+    def _told(self, found: Sequence[str]) -> None:
+        self.told += found
+
+    async def count(self, table: object) -> int:
+        """Return how many rows *table* has."""
+        async with self.engine.connect() as tx:
+            query = select(func.count()).select_from(table)  # type: ignore[arg-type]
+            return int((await tx.execute(query)).scalar_one())
+
+
+@pytest.fixture
+async def world(cell_db: AsyncEngine, clock: Clock, tmp_path: Path) -> AsyncIterator[World]:
+    """Yield a running inbox."""
+    world = World(cell_db, clock, tmp_path)
+    world.inbox.start()
+    yield world
+    await world.inbox.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_message_delivered_fifty_times_at_once_is_one_job(world: World) -> None:
+    """WhatsApp redelivers what it thinks was lost, also in parallel."""
+    found = await asyncio.gather(
+        *(world.inbox.accept("t", parsed(message("1"))) for _ in range(50))
+    )
+
+    assert sum(map(len, found)) == 1
+    assert [await world.count(table) for table in (inbox, jobs, relay)] == [1, 1, 1]
+    assert len(world.told) == 1
+
+
+@pytest.mark.anyio
+async def test_a_repeat_after_the_job_ended_opens_nothing(world: World) -> None:
+    """Redelivery may come days later: the key outlives the job."""
+    await world.inbox.accept("t", parsed(message("1")))
+
+    assert await world.inbox.accept("t", parsed(message("1"))) == []
+
+
+@pytest.mark.anyio
+async def test_the_same_id_of_another_tenant_is_another_message(world: World) -> None:
+    """The idempotency key is the tenant's own: tenants must not see into each other."""
+    await world.inbox.accept("t", parsed(message("1")))
+
+    assert len(await world.inbox.accept("u", parsed(message("1")))) == 1
+
+
+@pytest.mark.anyio
+async def test_a_batch_keeps_its_order_and_its_statuses(world: World) -> None:
+    """One delivery may hold a thousand updates of every kind."""
+    status = Status(phone_number_id="1", message_id="wamid.9", state="sent", at=1, opaque="r_1")
+
+    found = await world.inbox.accept("t", parsed(message("1"), status, message("2")))
+
+    async with world.engine.connect() as tx:
+        stored = (await tx.execute(select(jobs.c.id).order_by(jobs.c.seq))).scalars().all()
+    assert found == stored
+    assert await world.count(statuses) == 1
+
+
+@pytest.mark.anyio
+async def test_nothing_personal_is_written_in_clear(world: World, tmp_path: Path) -> None:
+    """Text, number and message id (which holds the number) are sealed or keyed before a write."""
+    await world.inbox.accept("t", parsed(message("HBgLMTIwMjU1NTAxNDM")))
+    await world.inbox.aclose()
+
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    written = b"".join(path.read_bytes() for path in files)
+    assert len(written) > 10_000
+    for canary in (BODY, PHONE, "HBgLMTIwMjU1NTAxNDM"):
+        assert canary.encode() not in written
+
+
+@pytest.mark.anyio
+async def test_a_broken_database_is_refused_not_acknowledged(world: World) -> None:
+    """200 without a row would lose the note for good."""
+    async with world.engine.begin() as tx:
+        await tx.execute(text("DROP TABLE jobs"))
+
+    with pytest.raises(NotAcceptedError, match="database"):
+        await world.inbox.accept("t", parsed(message("1")))
+
+    assert await world.count(inbox) == 0
+
+
+@pytest.mark.anyio
+async def test_a_stopped_inbox_accepts_nothing(world: World) -> None:
+    """During shutdown a delivery must be refused, so that WhatsApp brings it again."""
+    await world.inbox.aclose()
+
+    with pytest.raises(NotAcceptedError, match="stopped"):
+        await world.inbox.accept("t", parsed(message("1")))
+
+
+def test_conversations_differ_by_person_and_number() -> None:
+    """Order is kept per person and number, and the name gives neither away."""
+    one = Identity(phone=PHONE)
+    names = {
+        conversation(b"k" * 32, "1", one),
+        conversation(b"k" * 32, "2", one),
+        conversation(b"k" * 32, "1", Identity(phone="12025550144")),
+        conversation(b"x" * 32, "1", one),
+    }
+
+    assert len(names) == 4
+    assert not any(PHONE in name for name in names)

@@ -1,0 +1,248 @@
+"""Phrases: what is said in six languages, and which few words are obeyed."""
+
+import hashlib
+import json
+import string
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import phrases
+from gateway.phrases import LANGUAGES, Command
+
+CORPUS = Path(__file__).parents[2] / "corpus" / "commands.jsonl"
+LINES = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
+ORDERS = [line for line in LINES if line["command"]]
+LONGEST_NAME = "C" * 200  # what the settings allow for a controller
+
+# SHA-256 of each notice of this version, for the controller "Clinic": see the test.
+SHOWN = {
+    "1": {
+        "en": "a1acb893c9fe095ed04a7437cc1d985982b79e0303c31d5673625d2f473dd677",
+        "de": "a16b02c8d4b6d3bdbe3b92543381181778fd70bcf8db7c7b74d7b9487a61be25",
+        "es": "50a69f169e241298c9599a30ac8ae17a91fd55d453268a2d776399f23c69637a",
+        "pt": "49af27177b6c3cbe18d9bee9207ff93d366dfa17d5b5155b321f4a067e3c4789",
+        "fr": "ce3b6cd02c5fdf72610ae8158ff7b834c1bc260788afd3627c4d1cecbe18c7c2",
+        "it": "be6f24fc1fc6e5da01b655c97e8e3f6b57474ca4fa9bc8035e7b138a82bb6af6",
+    }
+}
+
+
+def _fields(template: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_notice_says_who_and_how_long_and_how_to_withdraw(language: str) -> None:
+    """Consent that was not informed is void (GDPR Art. 4(11), 7(3), 13)."""
+    shown = phrases.notice(language, "Clinic of Example Town")
+
+    assert shown.text.count("Clinic of Example Town") == 2
+    assert "24" in shown.text
+    assert f" {phrases._BOOK[language].notice.stop}." in shown.text
+    assert "WhatsApp (Meta)" in shown.text
+    assert shown.language == language
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_notice_fits_into_a_message_with_buttons(language: str) -> None:
+    """WhatsApp refuses a body over 1,024 and a button title over 20 characters: nobody is asked."""
+    shown = phrases.notice(language, LONGEST_NAME)
+
+    assert len(shown.text) <= 1024
+    assert 0 < len(shown.grant_title) <= 20
+    assert 0 < len(shown.refuse_title) <= 20
+    assert shown.grant_title != shown.refuse_title
+
+
+def test_the_hash_is_over_the_words_that_were_shown() -> None:
+    """The controller must be able to prove what was consented to (GDPR Art. 7(1))."""
+    ours, theirs = phrases.notice("en", "Clinic"), phrases.notice("en", "Another Clinic")
+
+    assert ours.sha256 == hashlib.sha256(ours.text.encode()).hexdigest()
+    assert ours.sha256 != theirs.sha256
+
+
+def test_changed_words_need_a_new_version() -> None:
+    """A version names exact words: edit a notice, raise the version, and pin the new hashes."""
+    found = {tag: phrases.notice(tag, "Clinic").sha256 for tag in LANGUAGES}
+
+    assert SHOWN == {phrases.VERSION: found}
+
+
+def test_a_controllers_name_is_no_template() -> None:
+    """A name with braces must be shown as it is, not filled in and not fail."""
+    shown = phrases.notice("en", "{stop} & {0} Ltd")
+
+    assert "{stop} & {0} Ltd asks for your consent" in shown.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_a_notice_tells_people_to_write_is_obeyed(language: str) -> None:
+    """Withdrawing must be as easy as consenting (GDPR Art. 7(3)); people type button titles too."""
+    words = phrases._BOOK[language].notice
+
+    assert phrases.command(words.stop, [language]) is Command.WITHDRAW
+    assert phrases.command(words.grant, [language]) is Command.GRANT
+    assert phrases.command(words.refuse, [language]) is Command.REFUSE
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_says_everything(language: str) -> None:
+    """A phrase missing in one language, or with another field, fails in front of a person."""
+    words, english = phrases._BOOK[language].say, phrases._BOOK["en"].say
+
+    assert set(words) == set(english)
+    for key, phrase in words.items():
+        assert _fields(phrase) == _fields(english[key]), key
+        assert 0 < len(phrase) <= 300
+        assert phrase.count("?") <= 1
+
+
+def test_an_unknown_language_gets_the_tenants_first_then_english() -> None:
+    """A person whose language we have no words in must still be told."""
+    german = phrases.say("refused", "de")
+    english = phrases.say("refused", "en")
+
+    assert phrases.say("refused", "pl", fallback="de") == german
+    assert phrases.say("refused", "pl", fallback="cs") == english
+    assert phrases.say("refused", "pl") == english
+    assert phrases.notice("pl", "Clinic", fallback="de").language == "de"
+
+
+def test_a_phrase_fills_its_fields_and_knows_the_stop_word() -> None:
+    """A brace in front of a person is a fault; so is another stop word than the notice's."""
+    assert "“my order”" in phrases.say("confirm", "en", example="my order")
+    assert "STOPP" in phrases.say("granted", "de")
+
+
+def test_a_phrase_that_does_not_exist_is_loud() -> None:
+    """A misspelt key is a programming fault, never an empty message."""
+    with pytest.raises(KeyError):
+        phrases.say("no_such_phrase", "en")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_corpus_tries_each_language_both_ways(language: str) -> None:
+    """A language without counterexamples would prove nothing."""
+    mine = [line["command"] for line in LINES if line["language"] == language]
+
+    assert mine.count(None) >= 20
+    assert all(mine.count(order.value) >= 5 for order in Command)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_corpus_is_understood(language: str) -> None:
+    """Rules decide what ends a consent: "don't stop" must not, and "stopp!" must."""
+    mine = [line for line in LINES if line["language"] == language]
+
+    found = {line["text"]: phrases.command(line["text"], [language]) for line in mine}
+
+    assert found == {line["text"]: line["command"] for line in mine}
+
+
+def test_a_tenant_of_six_languages_understands_the_same() -> None:
+    """A word of one language must not mean the opposite in another of the same tenant."""
+    found = [phrases.command(line["text"], LANGUAGES) for line in LINES]
+
+    assert found == [line["command"] for line in LINES]
+
+
+@pytest.mark.parametrize("line", ORDERS[::3], ids=lambda line: line["text"])
+def test_one_unknown_word_makes_it_an_ordinary_message(line: dict[str, str]) -> None:
+    """Whoever says more than the command may mean something else: nothing is carried out."""
+    text, language = line["text"].strip(" !?."), [line["language"]]
+
+    assert phrases.command(f"{text} zebra", language) is None
+    assert phrases.command(f"zebra {text}", language) is None
+    assert phrases.command(f"{text}. Zebra.", language) is None
+
+
+def test_case_accents_and_punctuation_do_not_matter() -> None:
+    """Telephone keyboards capitalise, drop accents and add what they like."""
+    orders = [line for line in ORDERS if "?" not in line["text"]]
+
+    for line in orders:
+        apart = unicodedata.normalize("NFKD", line["text"])
+        bare = "".join(char for char in apart if not unicodedata.combining(char))
+        for variant in (line["text"].upper(), bare, f"  {line['text']} !!!", f"«{line['text']}»"):
+            assert phrases.command(variant, [line["language"]]) == line["command"], variant
+
+
+@pytest.mark.parametrize("text", ["yes, no", "no. Yes", "I agree. I do not agree.", "no yes"])
+def test_a_yes_with_a_no_is_neither(text: str) -> None:
+    """Consent must be unambiguous (GDPR Art. 4(11)): then the question stays open."""
+    assert phrases.command(text, ["en"]) is None
+
+
+@pytest.mark.parametrize("text", ["yes?", "no?", "I agree?", "¿sí"])
+def test_a_question_is_not_an_answer(text: str) -> None:
+    """Somebody who asks "yes?" has not consented, nor refused."""
+    assert phrases.command(text, ["en", "es"]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("yes, stop", Command.WITHDRAW),
+        ("stop. I want a human", Command.WITHDRAW),
+        ("no, stop", Command.WITHDRAW),
+        ("no. A human please", Command.HUMAN),
+        ("yes, human please", Command.HUMAN),
+    ],
+)
+def test_of_two_orders_the_protective_one_counts(text: str, order: Command) -> None:
+    """Ending the processing in doubt harms nobody; going on in doubt may."""
+    assert phrases.command(text, ["en"]) is order
+
+
+@pytest.mark.parametrize("text", ["no stop", "no human", "no yes", "non stop"])
+def test_a_no_in_the_same_breath_is_a_negation(text: str) -> None:
+    """Without a pause "no stop" asks to go on: neither a withdrawal nor a refusal."""
+    assert phrases.command(text, LANGUAGES) is None
+
+
+def test_a_twofold_no_is_not_a_no() -> None:
+    """Who does not refuse has not refused, and has not agreed in so many words."""
+    assert phrases.command("no rechazo", ["es"]) is None
+    assert phrases.command("Nein, ich lehne ab", ["de"]) is Command.REFUSE
+
+
+def test_english_is_always_understood_and_other_languages_only_if_the_tenant_has_them() -> None:
+    """Everybody knows "stop"; a foreign word for it may be a name or another word here."""
+    assert phrases.command("stop", ["pl"]) is Command.WITHDRAW
+    assert phrases.command("stop", []) is Command.WITHDRAW
+    assert phrases.command("basta", ["de"]) is None
+    assert phrases.command("basta", ["de", "it"]) is Command.WITHDRAW
+
+
+def test_a_long_message_is_a_story() -> None:
+    """Matching is for short messages: a hostile long one must not keep the worker busy."""
+    assert phrases.command("stop " * 40, ["en"]) is Command.WITHDRAW
+    assert phrases.command("stop " * 41, ["en"]) is None
+
+
+def test_smileys_beside_a_word_change_nothing_and_thumbs_are_no_words() -> None:
+    """A thumb may go up or down in one code point more: it is not consent in words."""
+    assert phrases.command("yes 🙏🏽", ["en"]) is Command.GRANT
+    assert phrases.command("yes 👎", ["en"]) is None
+    assert phrases.command("👍", ["en"]) is None
+
+
+@given(text=st.text(max_size=250))
+def test_any_text_is_read_without_a_fault(text: str) -> None:
+    """Strangers write what they like; a fault here would lose their message."""
+    found = phrases.command(text, LANGUAGES)
+
+    assert found is None or isinstance(found, Command)
+
+
+@given(words=st.lists(st.sampled_from(["yes", "no", "stop", "human", "please", ",", "zebra"])))
+def test_consent_is_never_found_beside_anything_but_yes(words: list[str]) -> None:
+    """Nothing is captured on a consent that was not given."""
+    found = phrases.command(" ".join(words), ["en"])
+
+    assert found is not Command.GRANT or set(words) <= {"yes", "please", ","}

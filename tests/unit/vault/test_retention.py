@@ -1,0 +1,287 @@
+"""The clocks: late rather than never, once rather than twice."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from support.custody import START, Clock, FaultyObjects, label
+
+from vault.custody import Custody
+from vault.errors import GoneError
+from vault.keyrings.local import LocalKeyring
+from vault.keys import Keys
+from vault.model import Artifact, Kind
+from vault.retention import LEASE_S, overdue, reconcile, sweep
+from vault.tables import epoch_keys, retention
+
+NOTE = b"OggS"
+DUE = START + timedelta(hours=6)
+
+
+async def clock_row(engine: AsyncEngine, artifact: str = "a1") -> dict[str, object]:
+    """Return the clock of *artifact*."""
+    async with engine.connect() as connection:
+        found = await connection.execute(select(retention).where(retention.c.artifact == artifact))
+        return dict(found.one()._mapping)
+
+
+async def epochs(engine: AsyncEngine) -> dict[str, bool]:
+    """Return which epochs still have a key."""
+    async with engine.connect() as connection:
+        rows = await connection.execute(select(epoch_keys))
+        return {row.epoch: row.ciphertext is not None for row in rows}
+
+
+@pytest.mark.anyio
+async def test_only_what_is_due_is_destroyed(custody: Custody, vault_clock: Clock) -> None:
+    """A sweep too early destroys somebody's answer; too late breaks the promise."""
+    soon = await custody.put(NOTE, label("a1"), DUE)
+    later = await custody.put(NOTE, label("a2"), DUE + timedelta(hours=1))
+    assert await sweep(DUE - timedelta(seconds=1), custody, owner="w1") == []
+    vault_clock.at = DUE
+
+    stones = await sweep(vault_clock(), custody, owner="w1")
+
+    assert [stone.label for stone in stones] == [soon.label]
+    assert stones[0].reason == "retention.expired"
+    assert await custody.open(later) == NOTE
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+
+
+@pytest.mark.anyio
+async def test_two_days_of_downtime_are_made_up_and_said(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """Everything was down for 48 hours: the next sweep deletes, and does not hide the delay."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE + timedelta(hours=48)
+    assert await overdue(vault_clock(), custody.engine) == 48 * 3600
+
+    [stone] = await sweep(vault_clock(), custody, owner="w1")
+
+    assert (stone.late_seconds, stone.due) == (48 * 3600, DUE)
+    assert await overdue(vault_clock(), custody.engine) == 0
+
+
+@pytest.mark.anyio
+async def test_two_sweepers_share_the_work(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """Two replicas tick at once: each row has one proof, and one deletion."""
+    names = {f"a{number}" for number in range(12)}
+    for name in sorted(names):
+        await custody.put(NOTE, label(name), DUE)
+    vault_clock.at = DUE
+
+    swept = await asyncio.gather(
+        *(sweep(vault_clock(), custody, owner=f"w{number}", limit=5) for number in range(4))
+    )
+
+    found = [stone.label.artifact for stones in swept for stone in stones]
+    assert sorted(found) == sorted(names)
+    assert len(objects.deletions) == len(set(objects.deletions)) == len(names)
+
+
+@pytest.mark.anyio
+async def test_a_failure_is_tried_again_after_a_pause(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """The store is down: the row stays due, and does not keep the sweeper busy."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+    objects.fail_before.add("delete")
+
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+    first = await clock_row(custody.engine)
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+    second = await clock_row(custody.engine)
+    objects.fail_before.clear()
+    vault_clock.pass_by(seconds=2)
+    stones = await sweep(vault_clock(), custody, owner="w1")
+
+    assert (first["state"], first["attempts"], first["lease_owner"]) == ("due", 1, "")
+    assert first["next_try_at"] == int(DUE.timestamp()) + 2
+    assert second["attempts"] == 1
+    assert [stone.late_seconds for stone in stones] == [2]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_ever_given_up(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """A row that failed two hundred times is still somebody's voice."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+    async with custody.engine.begin() as tx:
+        await tx.execute(update(retention).values(attempts=200))
+    objects.fail_before.add("delete")
+    await sweep(vault_clock(), custody, owner="w1")
+    pause = int(str((await clock_row(custody.engine))["next_try_at"])) - int(DUE.timestamp())
+    objects.fail_before.clear()
+
+    vault_clock.pass_by(seconds=pause)
+
+    assert pause <= 900
+    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+
+
+@pytest.mark.anyio
+async def test_deleted_but_told_it_failed(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """The store did it and the answer was lost: the next try must succeed, not stumble."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+    objects.fail_after.add("delete")
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+    objects.fail_after.clear()
+    vault_clock.pass_by(seconds=2)
+
+    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+
+
+@pytest.mark.anyio
+async def test_the_rows_of_a_dead_sweeper_come_back(custody: Custody, vault_clock: Clock) -> None:
+    """It was killed with rows in hand: after the lease another one takes them."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+    at = int(DUE.timestamp())
+    async with custody.engine.begin() as tx:
+        leased = {"lease_owner": "dead/1", "lease_until": at + LEASE_S}
+        await tx.execute(update(retention).values(leased))
+
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+    vault_clock.pass_by(seconds=LEASE_S)
+
+    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+
+
+@pytest.mark.anyio
+async def test_a_sweeper_that_lost_its_lease_writes_no_proof(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """It hung past its lease: the proof belongs to whoever holds the row now."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+
+    class Slow(FaultyObjects):
+        """Loses the lease while it deletes."""
+
+        async def delete(self, name: str) -> None:
+            """Delete, after somebody else took the row."""
+            async with custody.engine.begin() as tx:
+                await tx.execute(update(retention).values(lease_owner="w2/1"))
+            await FaultyObjects.delete(self, name)
+
+    slow = Custody(custody.engine, custody.keys, Slow(objects.directory), now=vault_clock)
+
+    assert await sweep(vault_clock(), slow, owner="w1") == []
+    row = await clock_row(custody.engine)
+    assert (row["state"], row["lease_owner"]) == ("due", "w2/1")
+
+
+@pytest.mark.anyio
+async def test_a_held_row_is_not_swept_and_not_overdue(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """A legal hold stops the vault_clock, keeps the bytes, and keeps their key."""
+    await custody.put(NOTE, label(), DUE)
+    async with custody.engine.begin() as tx:
+        await tx.execute(update(retention).values(hold="case-1"))
+    vault_clock.at = DUE + timedelta(days=3)
+
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await overdue(vault_clock(), custody.engine) == 0
+    assert await epochs(custody.engine) == {"raw-2026112214": True}
+
+
+@pytest.mark.anyio
+async def test_a_spent_epoch_loses_its_key(custody: Custody, vault_clock: Clock) -> None:
+    """Whatever copy of that hour's audio is left somewhere can be read by nobody."""
+    first = await custody.put(NOTE, label("a1"), DUE)
+    await custody.put(NOTE, label("a2"), DUE + timedelta(hours=1))
+    await custody.put(NOTE, label("t1", kind=Kind.TRANSCRIPT), DUE + timedelta(days=30))
+    vault_clock.at = DUE
+    [early] = await sweep(vault_clock(), custody, owner="w1")
+    assert all((await epochs(custody.engine)).values())
+
+    vault_clock.at = DUE + timedelta(hours=1)
+    [last] = await sweep(vault_clock(), custody, owner="w1")
+
+    assert early.methods == ("object-deleted",)
+    assert last.methods == ("key-destroyed", "object-deleted")
+    assert await epochs(custody.engine) == {"raw-2026112214": False, "txt-202611": True}
+    with pytest.raises(GoneError):
+        await custody.keys.artifact_key(first.label, first.epoch)
+
+
+@pytest.mark.anyio
+async def test_the_key_dies_on_time_even_if_the_object_does_not(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """An object store that is down for a week must not prolong anybody's audio."""
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+    objects.fail_before.add("delete")
+
+    assert await sweep(vault_clock(), custody, owner="w1") == []
+
+    assert await epochs(custody.engine) == {"raw-2026112214": False}
+    assert len(await objects.names()) == 1
+
+
+@pytest.mark.anyio
+async def test_an_epoch_that_is_not_over_keeps_its_key(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """All that was stored so far is due, and the next note of this hour is on its way."""
+    await custody.put(NOTE, label("a1"), START + timedelta(minutes=5))
+    vault_clock.pass_by(minutes=10)
+
+    await sweep(vault_clock(), custody, owner="w1")
+
+    assert await epochs(custody.engine) == {"raw-2026112214": True}
+    assert await custody.put(NOTE, label("a2"), DUE)
+
+
+@pytest.mark.anyio
+async def test_bytes_are_deleted_while_the_keyring_is_away(
+    tables: AsyncEngine, keyring: LocalKeyring, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """Deleting needs no key: an outage of the keyring must not stop the clocks."""
+    keys = Keys(tables, keyring, region="eu-central-1", now=vault_clock)
+    custody = Custody(tables, keys, objects, now=vault_clock)
+    await custody.put(NOTE, label(), DUE)
+    vault_clock.at = DUE
+    home = keyring._directory
+    home.rename(home.with_name("away"))
+
+    [stone] = await sweep(vault_clock(), custody, owner="w1")
+    home.with_name("away").rename(home)
+    await sweep(vault_clock(), custody, owner="w1")
+
+    assert stone.methods == ("object-deleted",)
+    assert await epochs(tables) == {"raw-2026112214": False}
+
+
+@pytest.mark.anyio
+async def test_objects_without_a_row_are_found(custody: Custody, objects: FaultyObjects) -> None:
+    """A writer that was killed after it lost its row leaves one: nothing else points to it."""
+    kept: Artifact = await custody.put(NOTE, label(), DUE)
+    await objects.put("ab/stray", b"sealed")
+
+    assert await reconcile(custody) == 1
+
+    assert await custody.open(kept) == NOTE
+    assert len(await objects.names()) == 1
+
+
+@pytest.mark.anyio
+async def test_a_clock_before_1970_or_far_away_is_no_trap(custody: Custody) -> None:
+    """Nothing is due at the beginning of time, and sweeping then must not fail."""
+    await custody.put(NOTE, label(), DUE)
+
+    assert await sweep(datetime(1970, 1, 1, tzinfo=UTC), custody, owner="w1") == []
+    assert await overdue(datetime(1970, 1, 1, tzinfo=UTC), custody.engine) == 0

@@ -1,0 +1,1 @@
+"""Custody of content: seal, redact, keep, delete."""

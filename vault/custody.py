@@ -1,0 +1,232 @@
+"""
+Custody: put, open and destroy artifacts.
+
+- No due time, no artifact. Raw audio has less than 24 hours.
+- Content is sealed in memory, under a key made for this label; only ciphertext leaves here.
+- The clock is committed before the object is put. After a crash in between, the clock is there
+  and finds either an object or nothing.
+- An artifact past its due time is closed to reads, swept or not.
+- Destroying means: deleted, and a read after it failed; only then is it recorded.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from vault import envelope, ledger
+from vault.errors import CustodyError, GoneError, LabelError, ObjectsError, TamperedError
+from vault.keys import Keys, derive, epoch_of
+from vault.model import Artifact, Kind, Label, Tombstone
+from vault.ports import Objects
+
+RAW_AUDIO_LIMIT = timedelta(hours=24)
+MOST_ID_CHARS = 64
+SALT_BYTES = 32
+
+
+class Custody:
+    """Keeps artifacts: rows in *engine*, keys in *keys*, sealed containers in *objects*."""
+
+    def __init__(
+        self, engine: AsyncEngine, keys: Keys, objects: Objects, *, now: Callable[[], datetime]
+    ) -> None:
+        self.engine = engine
+        self.keys = keys
+        self.objects = objects
+        self.now = now
+
+    async def put(self, content: bytes, label: Label, due: datetime) -> Artifact:
+        """
+        Seal *content* and keep it until *due*; durable once it returns.
+
+        The same call may be made again after any failure. What is kept already is returned as
+        it is; a second due time never prolongs the first.
+
+        Raises:
+            CustodyError: the same call may work later.
+            GoneError: the artifact or its subject's key was destroyed.
+            KeyringError: the keyring is away.
+            LabelError: the label or the due time is not acceptable, or the content differs.
+            ObjectsError: the object store failed.
+
+        """
+        self._check(label, due)
+        row = await ledger.find(self.engine, label.artifact)
+        if row is not None and row.state == "kept":
+            return await self._same(content, label, row)
+        if row is not None and (row.state != "storing" or self._is_due(row)):
+            raise GoneError(f"{label.artifact}: destroyed")
+        if row is not None:
+            await self.objects.delete(row.object_name)
+        return await self._store(content, label, due)
+
+    async def open(self, artifact: Artifact) -> bytes:
+        """
+        Return the content of *artifact*.
+
+        Raises:
+            GoneError: it was destroyed or is overdue, or one of its keys was destroyed.
+            KeyringError: the keyring is away.
+            ObjectsError: the object store failed.
+            TamperedError: what is stored is not what was put.
+
+        """
+        row = await ledger.find(self.engine, artifact.label.artifact)
+        if row is None or row.state != "kept" or self._is_due(row):
+            raise GoneError(f"{artifact.label.artifact}: destroyed")
+        return await self._open(artifact.label, row)
+
+    async def describe(self, artifact: str) -> Artifact | None:
+        """Return what is kept under the id *artifact*, or None."""
+        row = await ledger.find(self.engine, artifact)
+        return ledger.artifact_of(row) if row is not None and row.state == "kept" else None
+
+    async def of_subject(self, subject: str) -> list[Artifact]:
+        """Return everything of *subject* that is not yet destroyed, for an erasure."""
+        return [ledger.artifact_of(row) for row in await ledger.of_subject(self.engine, subject)]
+
+    async def destroy(
+        self, artifact: Artifact, *, reason: str, lease: str | None = None
+    ) -> Tombstone:
+        """
+        Destroy *artifact* now, and return the proof; destroying twice returns the first proof.
+
+        *lease* is the sweeper's: its result counts only while it holds the row.
+
+        Raises:
+            CustodyError: it is unknown or under a legal hold, or the lease was lost.
+            ObjectsError: it may still be there; the clock stays due.
+
+        """
+        ident = artifact.label.artifact
+        row = await ledger.find(self.engine, ident)
+        if row is None:
+            raise CustodyError(f"{ident}: unknown")
+        if row.state != "destroyed":
+            stone = await self._destroy(row, reason)
+            if await ledger.end(self.engine, stone, lease=lease):
+                return stone
+            row = await ledger.find(self.engine, ident)
+        if row is None or row.state != "destroyed" or lease is not None:
+            raise CustodyError(f"{ident}: another one is destroying it")
+        return ledger.tombstone_of(row)
+
+    async def seal_small(self, subject: str, context: str, content: bytes) -> bytes:
+        """Return *content* sealed under *subject*'s key for the row *context* names."""
+        key = await self.keys.small_key(subject, context, create=True)
+        return envelope.seal(key, envelope.bind("small", subject, context), content)
+
+    async def open_small(self, subject: str, context: str, sealed: bytes) -> bytes:
+        """Return what `seal_small` sealed. Raises as `open`."""
+        key = await self.keys.small_key(subject, context)
+        return envelope.open_sealed(key, envelope.bind("small", subject, context), sealed)
+
+    async def seal_named(self, name: str, context: str, content: bytes) -> bytes:
+        """Return *content* sealed under the cell's own key *name*, for *context*."""
+        bound = envelope.bind("named", name, context)
+        return envelope.seal(derive(await self.keys.named(name), bound), bound, content)
+
+    async def open_named(self, name: str, context: str, sealed: bytes) -> bytes:
+        """Return what `seal_named` sealed. Raises as `open`."""
+        bound = envelope.bind("named", name, context)
+        return envelope.open_sealed(derive(await self.keys.named(name), bound), bound, sealed)
+
+    def _check(self, label: Label, due: datetime) -> None:
+        for name in ("tenant", "subject", "artifact", "region"):
+            if not 0 < len(getattr(label, name)) <= MOST_ID_CHARS:
+                raise LabelError(f"{name}: 1 to {MOST_ID_CHARS} characters")
+        if due.tzinfo is None:
+            raise LabelError("due: it has no time zone")
+        if due <= self.now():
+            raise LabelError("due: it is not in the future")
+        if label.kind is Kind.RAW_AUDIO and due - self.now() >= RAW_AUDIO_LIMIT:
+            raise LabelError("due: raw audio is kept for less than 24 hours")
+
+    def _is_due(self, row: Row[Any]) -> bool:
+        return self.now() >= ledger.moment(row.due_at)
+
+    async def _same(self, content: bytes, label: Label, row: Row[Any]) -> Artifact:
+        if label != ledger.label_of(row) or await self.open(ledger.artifact_of(row)) != content:
+            raise LabelError("artifact: another one is kept under this id")
+        return ledger.artifact_of(row)
+
+    async def _store(self, content: bytes, label: Label, due: datetime) -> Artifact:
+        stored_at = self.now()
+        epoch = epoch_of(label.kind, stored_at)
+        key = await self.keys.artifact_key(label, epoch, create=True)
+        sealed = envelope.seal(key, envelope.context_of(label), content)
+        salt = secrets.token_bytes(SALT_BYTES)
+        name = _object_name()
+        row = {
+            "id": label.artifact,
+            "tenant": label.tenant,
+            "subject": label.subject,
+            "kind": label.kind,
+            "region": label.region,
+            "epoch": epoch,
+            "object_name": name,
+            "size": len(content),
+            "commitment": _commitment(salt, sealed),
+            "salt": salt,
+            "state": "storing",
+            "stored_at": int(stored_at.timestamp()),
+        }
+        await ledger.announce(self.engine, row, int(due.timestamp()))
+        await self.objects.put(name, sealed)
+        if not await ledger.keep(self.engine, label.artifact, name):
+            await self.objects.delete(name)
+            raise CustodyError(f"{label.artifact}: destroyed or stored by another meanwhile")
+        kept = await self.describe(label.artifact)
+        if kept is None:
+            raise GoneError(f"{label.artifact}: destroyed")
+        return kept
+
+    async def _open(self, label: Label, row: Row[Any]) -> bytes:
+        key = await self.keys.artifact_key(label, row.epoch)
+        try:
+            sealed = await self.objects.get(row.object_name)
+        except GoneError:
+            raise TamperedError(f"{row.id}: its object is missing") from None
+        if _commitment(row.salt, sealed) != row.commitment:
+            raise TamperedError(f"{row.id}: its object is another one")
+        return envelope.open_sealed(key, envelope.context_of(label), sealed)
+
+    async def _destroy(self, row: Row[Any], reason: str) -> Tombstone:
+        await ledger.begin_end(self.engine, row.id)
+        await self.objects.delete(row.object_name)
+        await self._require_gone(row)
+        label = ledger.label_of(row)
+        shredded = await self.keys.destroyed(label, row.epoch)
+        now = self.now()
+        due = ledger.moment(row.due_at)
+        return Tombstone(
+            label=label,
+            due=due,
+            destroyed_at=now,
+            reason=reason,
+            methods=("key-destroyed", "object-deleted") if shredded else ("object-deleted",),
+            verified=True,
+            late_seconds=max(0, int((now - due).total_seconds())),
+        )
+
+    async def _require_gone(self, row: Row[Any]) -> None:
+        try:
+            await self.objects.get(row.object_name)
+        except GoneError:
+            return
+        raise ObjectsError(f"{row.id}: it can still be read after it was deleted")
+
+
+def _object_name() -> str:
+    """Return a random name: it tells nothing about what is in it."""
+    name = secrets.token_hex(16)
+    return f"{name[:2]}/{name[2:]}"
+
+
+def _commitment(salt: bytes, sealed: bytes) -> str:
+    return hashlib.sha256(salt + sealed).hexdigest()

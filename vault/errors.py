@@ -1,0 +1,33 @@
+"""Errors of custody. Messages hold identifiers, never content."""
+
+
+class VaultError(Exception):
+    """Root of this package's errors."""
+
+
+class CustodyError(VaultError):
+    """The artifact could not be kept or read now: the same call may work later."""
+
+
+class GoneError(VaultError):
+    """The artifact was destroyed; it is unreadable by design, not by fault."""
+
+
+class KeyringError(VaultError):
+    """The keyring is sealed, unreachable or refused: the same call may work later."""
+
+
+class LabelError(VaultError):
+    """The label or due time is not acceptable; the message names the field."""
+
+
+class NotAnalysedError(VaultError):
+    """Text was not analysed, so nothing may be said about what it holds: release none of it."""
+
+
+class ObjectsError(VaultError):
+    """The object store failed: the same call may work later."""
+
+
+class TamperedError(VaultError):
+    """The container does not authenticate: truncated, altered, or under another label or key."""

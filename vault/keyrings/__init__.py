@@ -1,0 +1,1 @@
+"""Adapters of `vault.ports.Keyring`, named by technology; wired in the composition root only."""

@@ -1,0 +1,285 @@
+"""
+The keys of a cell: one per subject, one per epoch, a few by name; all wrapped by the keyring.
+
+- An artifact's key is HKDF-SHA-512(subject key || epoch key, label) and is never stored:
+  destroy either key and the artifact is dead, whatever became of its bytes.
+- A subject key is wrapped under one of *buckets* KEKs; an epoch and a name each have a KEK of
+  their own, so that destroying it also kills every backup of the key table.
+- What is wrapped is a 16-byte digest of the key's table and id, then the key: a row that was
+  copied over another one does not open.
+- A destroyed key leaves its row without ciphertext, and is never made again.
+- Unwrapped keys stay in memory for *ttl_s* seconds at most. Python cannot wipe memory.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import ColumnElement, Row, Table, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from vault.coalesce import Coalescer
+from vault.envelope import KEY_BYTES, bind, context_of
+from vault.errors import GoneError, KeyringError, LabelError, TamperedError
+from vault.model import Kind, Label, WrappedKey
+from vault.ports import Keyring
+from vault.tables import epoch_keys, insert_new, named_keys, subject_keys
+
+BUCKETS = 16
+TTL_S = 60.0
+MOST_CACHED = 10_000
+ID_DIGEST_BYTES = 16
+TABLES = (subject_keys, epoch_keys, named_keys)
+Slot = tuple[str, str]  # a table's name and a row's id
+HOURLY = frozenset({Kind.RAW_AUDIO, Kind.REPLY_AUDIO})
+
+
+def epoch_of(kind: Kind, at: datetime) -> str:
+    """Return the epoch of what is stored at *at*: ``raw-2026112214`` or ``txt-202611``."""
+    at = at.astimezone(UTC)
+    return f"raw-{at:%Y%m%d%H}" if kind in HOURLY else f"txt-{at:%Y%m}"
+
+
+def epoch_end(epoch: str) -> datetime:
+    """Return when nothing more can be stored in *epoch*."""
+    series, _, stamp = epoch.partition("-")
+    if series == "raw":
+        return datetime.strptime(stamp, "%Y%m%d%H").replace(tzinfo=UTC) + timedelta(hours=1)
+    first = datetime.strptime(stamp, "%Y%m").replace(tzinfo=UTC)
+    return (first + timedelta(days=31)).replace(day=1)
+
+
+def derive(secret: bytes, info: bytes) -> bytes:
+    """Return a 32-byte key for *info* (HKDF-SHA-512, RFC 5869)."""
+    return HKDF(algorithm=SHA512(), length=KEY_BYTES, salt=None, info=info).derive(secret)
+
+
+class Keys:
+    """The keys of *region*, kept wrapped by *keyring* in the tables of `vault.tables`."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        keyring: Keyring,
+        *,
+        region: str,
+        now: Callable[[], datetime],
+        buckets: int = BUCKETS,
+        ttl_s: float = TTL_S,
+    ) -> None:
+        self.region = region
+        self._engine = engine
+        self._keyring = keyring
+        self._now = now
+        self._buckets = buckets
+        self._loads: Coalescer[Slot, bytes] = Coalescer(self._load)
+        self._cache = _Cache(ttl_s)
+
+    async def artifact_key(self, label: Label, epoch: str, *, create: bool = False) -> bytes:
+        """
+        Return the key of *label*'s container; *create* its subject and epoch keys if need be.
+
+        Raises:
+            GoneError: one of the two keys is destroyed or was never made.
+            KeyringError: the keyring did not answer.
+            LabelError: the label is of another region.
+
+        """
+        if label.region != self.region:
+            raise LabelError(f"region: {label.region} is not this cell's ({self.region})")
+        hour = await self._key(epoch_keys, epoch, create=create)
+        subject = await self._key(subject_keys, label.subject, create=create)
+        return derive(subject + hour, context_of(label))
+
+    async def small_key(self, subject: str, purpose: str, *, create: bool = False) -> bytes:
+        """Return *subject*'s key for rows of *purpose*. Raises as `artifact_key`."""
+        secret = await self._key(subject_keys, subject, create=create)
+        return derive(secret, bind("small", self.region, subject, purpose))
+
+    async def named(self, name: str) -> bytes:
+        """Return the cell's own key *name*, such as ``pepper``; it is made when first asked for."""
+        return await self._key(named_keys, name, create=True)
+
+    async def destroy_subject(self, subject: str) -> None:
+        """Destroy *subject*'s key here; older copies of its row die when its KEK is rolled."""
+        await self._erase(subject_keys, subject)
+
+    async def destroy_epoch(self, epoch: str, *, spent_at: datetime | None = None) -> bool:
+        """
+        Destroy *epoch*'s key: everything stored in it is unreadable, for everybody.
+
+        With *spent_at*, only if every clock in it has run out by then; return whether it is gone.
+
+        Raises:
+            KeyringError: its KEK may still exist; the same call finishes the work later.
+
+        """
+        if spent_at is None:
+            return await self._shred(epoch_keys, epoch)
+        spent = epoch_keys.c.last_due <= int(spent_at.timestamp())
+        return await self._shred(epoch_keys, epoch, spent)
+
+    async def destroy_named(self, name: str) -> bool:
+        """Destroy the cell's key *name*. Raises as `destroy_epoch`."""
+        return await self._shred(named_keys, name)
+
+    async def destroyed(self, label: Label, epoch: str) -> bool:
+        """Return whether the subject's or the epoch's key is gone for good."""
+        async with self._engine.connect() as connection:
+            for table, ident in ((subject_keys, label.subject), (epoch_keys, epoch)):
+                found = await connection.execute(table.select().where(_is(table, ident)))
+                row = found.first()
+                if row is not None and row.ciphertext is None:
+                    return True
+        return False
+
+    def forget(self, subject: str) -> None:
+        """Drop *subject*'s key from memory, and any being unwrapped for it right now."""
+        self._cache.drop((subject_keys.name, subject))
+
+    async def _key(self, table: Table, ident: str, *, create: bool) -> bytes:
+        slot = (table.name, ident)
+        key = self._cache.get(slot)
+        if key is None:
+            drops = self._cache.drops
+            try:
+                key = await self._loads.get(slot)
+            except _AbsentError:
+                if not create:
+                    raise
+                await self._make(table, ident)
+                key = await self._loads.get(slot)
+            self._cache.put(slot, key, drops=drops)
+        return key
+
+    async def _load(self, slots: Sequence[Slot]) -> list[bytes | Exception]:
+        """Return the key of each slot: a query per table, then one call to the keyring."""
+        rows = await self._rows(slots)
+        wrapped = {slot: row for slot, row in rows.items() if isinstance(row, WrappedKey)}
+        answers = await self._unwrap(list(wrapped.values()))
+        keys: dict[Slot, bytes | Exception] = {
+            slot: row for slot, row in rows.items() if isinstance(row, Exception)
+        }
+        for slot, answer in zip(wrapped, answers, strict=True):
+            keys[slot] = _checked(answer, slot) if isinstance(answer, bytes) else answer
+        return [keys[slot] for slot in slots]
+
+    async def _unwrap(self, wrapped: list[WrappedKey]) -> list[bytes | Exception]:
+        """Unwrap; a keyring that is away must not hide which keys are known to be gone."""
+        try:
+            return await self._keyring.unwrap(wrapped) if wrapped else []
+        except KeyringError as exc:
+            return [exc] * len(wrapped)
+
+    async def _rows(self, slots: Sequence[Slot]) -> dict[Slot, WrappedKey | Exception]:
+        found: dict[Slot, WrappedKey | Exception] = {
+            slot: _AbsentError(f"{slot[0]} {slot[1]}: no such key") for slot in slots
+        }
+        async with self._engine.connect() as connection:
+            for table in TABLES:
+                idents = [ident for name, ident in slots if name == table.name]
+                chosen = table.select().where(table.c[_id(table)].in_(idents))
+                for row in await connection.execute(chosen) if idents else ():
+                    slot = (table.name, getattr(row, _id(table)))
+                    found[slot] = _wrapped(slot, row)
+        return found
+
+    async def _make(self, table: Table, ident: str) -> None:
+        """Write a new key for *ident*; if somebody was first, theirs stands."""
+        plain = _digest((table.name, ident)) + secrets.token_bytes(KEY_BYTES)
+        made = await self._keyring.wrap(_kek(table, ident, self._buckets), plain)
+        row = {"kek": made.kek, "version": made.version, "ciphertext": made.ciphertext}
+        async with self._engine.begin() as tx:
+            await insert_new(tx, table, {_id(table): ident, **row})
+
+    async def _shred(self, table: Table, ident: str, *only_if: ColumnElement[bool]) -> bool:
+        """Close the row, so that nothing more is sealed under it; kill its KEK; erase the row."""
+        async with self._engine.begin() as tx:
+            closed = update(table).where(_is(table, ident), *only_if)
+            stamp = int(self._now().timestamp())
+            found = (await tx.execute(closed.values(destroyed_at=stamp))).rowcount
+        if only_if and not found:
+            return False
+        self._cache.drop((table.name, ident))
+        await self._keyring.destroy(_kek(table, ident, self._buckets))
+        await self._erase(table, ident)
+        return True
+
+    async def _erase(self, table: Table, ident: str) -> None:
+        async with self._engine.begin() as tx:
+            stamp = int(self._now().timestamp())
+            tomb = {"kek": "", "version": 0, "ciphertext": None, "destroyed_at": stamp}
+            if not await insert_new(tx, table, {_id(table): ident, **tomb}):
+                await tx.execute(update(table).where(_is(table, ident)).values(**tomb))
+        self._cache.drop((table.name, ident))
+
+
+class _AbsentError(GoneError):
+    """There is no row: the key was never made."""
+
+
+class _Cache:
+    """Unwrapped keys for *ttl_s* seconds; after a drop, whoever began before it puts nothing."""
+
+    def __init__(self, ttl_s: float) -> None:
+        self._ttl_s = ttl_s
+        self._kept: dict[Slot, tuple[bytes, float]] = {}
+        self.drops = 0
+
+    def get(self, slot: Slot) -> bytes | None:
+        key, until = self._kept.get(slot, (None, 0.0))
+        if key is not None and until <= time.monotonic():
+            del self._kept[slot]
+            return None
+        return key
+
+    def put(self, slot: Slot, key: bytes, *, drops: int) -> None:
+        if drops != self.drops:
+            return
+        while len(self._kept) >= MOST_CACHED:
+            del self._kept[next(iter(self._kept))]
+        self._kept[slot] = (key, time.monotonic() + self._ttl_s)
+
+    def drop(self, slot: Slot) -> None:
+        self._kept.pop(slot, None)
+        self.drops += 1
+
+
+def _kek(table: Table, ident: str, buckets: int) -> str:
+    """Return the KEK for a new key; the row remembers it, so *buckets* may change later."""
+    if table is epoch_keys:
+        return ident
+    if table is named_keys:
+        return f"named-{ident}"
+    return f"subjects-{int.from_bytes(_digest((table.name, ident))[:4], 'big') % buckets:04d}"
+
+
+def _id(table: Table) -> str:
+    return next(iter(table.primary_key.columns)).name
+
+
+def _is(table: Table, ident: str) -> ColumnElement[bool]:
+    return table.c[_id(table)] == ident
+
+
+def _digest(slot: Slot) -> bytes:
+    return hashlib.sha256(bind("key", *slot)).digest()[:ID_DIGEST_BYTES]
+
+
+def _wrapped(slot: Slot, row: Row[Any]) -> WrappedKey | Exception:
+    if row.ciphertext is None or row.destroyed_at is not None:
+        return GoneError(f"{slot[0]} {slot[1]}: destroyed")
+    return WrappedKey(kek=row.kek, version=row.version, ciphertext=row.ciphertext)
+
+
+def _checked(plain: bytes, slot: Slot) -> bytes | Exception:
+    digest, key = plain[:ID_DIGEST_BYTES], plain[ID_DIGEST_BYTES:]
+    if len(key) != KEY_BYTES or not hmac.compare_digest(digest, _digest(slot)):
+        return TamperedError(f"{slot[0]} {slot[1]}: the row holds another key")
+    return key

@@ -1,0 +1,180 @@
+"""
+The custody ledger: every statement about `artifacts` and `retention`, and nothing else.
+
+- The row of an artifact and the row of its clock are written in one transaction, before the
+  object: no object exists without a clock.
+- States go one way: storing, kept, destroying, destroyed.
+- Times are whole epoch seconds; a clock never moves to a later time by storing again.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, exists, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from vault.errors import CustodyError, GoneError, LabelError
+from vault.model import Artifact, Kind, Label, Tombstone
+from vault.tables import artifacts, epoch_keys, insert_new, retention
+
+ROW = (
+    artifacts,
+    retention.c.due_at,
+    retention.c.hold,
+    retention.c.state.label("clock"),
+    retention.c.done_at,
+    retention.c.reason,
+    retention.c.methods,
+    retention.c.late_seconds,
+)
+
+
+def _rows() -> Select[Any]:
+    return select(*ROW).join(retention, retention.c.artifact == artifacts.c.id)
+
+
+async def find(engine: AsyncEngine, artifact: str) -> Row[Any] | None:
+    """Return the row of *artifact* with its clock, or None."""
+    async with engine.connect() as connection:
+        found = await connection.execute(_rows().where(artifacts.c.id == artifact))
+    row: Row[Any] | None = found.first()
+    return row
+
+
+async def of_subject(engine: AsyncEngine, subject: str) -> list[Row[Any]]:
+    """Return the rows of all that is not yet destroyed of *subject*, oldest first."""
+    rows = _rows().where(artifacts.c.subject == subject, artifacts.c.state != "destroyed")
+    async with engine.connect() as connection:
+        return list(await connection.execute(rows.order_by(artifacts.c.stored_at, artifacts.c.id)))
+
+
+async def announce(engine: AsyncEngine, row: dict[str, Any], due_at: int) -> None:
+    """
+    Write the artifact's row and its clock before its object; again after a crash, if need be.
+
+    Raises:
+        CustodyError: the epoch was closed meanwhile.
+        GoneError: it was stored before, and its clock has run out or it was destroyed.
+        LabelError: another artifact has this id.
+
+    """
+    async with engine.begin() as tx:
+        await _book_epoch(tx, row["epoch"], due_at)
+        if await insert_new(tx, artifacts, row):
+            clock = {"artifact": row["id"], "kind": row["kind"], "due_at": due_at}
+            await insert_new(tx, retention, clock)
+        else:
+            await _announce_again(tx, row, due_at)
+
+
+async def _book_epoch(tx: AsyncConnection, epoch: str, due_at: int) -> None:
+    """Note the epoch's last clock; the row lock keeps its key alive until we commit."""
+    c = epoch_keys.c
+    latest = (
+        func.max(c.last_due, due_at)
+        if tx.dialect.name == "sqlite"
+        else func.greatest(c.last_due, due_at)
+    )
+    open_epoch = and_(c.epoch == epoch, c.destroyed_at.is_(None))
+    booked = await tx.execute(update(epoch_keys).where(open_epoch).values(last_due=latest))
+    if booked.rowcount != 1:
+        raise CustodyError(f"{epoch}: the epoch is closed")
+
+
+async def _announce_again(tx: AsyncConnection, row: dict[str, Any], due_at: int) -> None:
+    c = artifacts.c
+    found = (await tx.execute(_rows().where(c.id == row["id"]))).one()
+    if any(getattr(found, name) != row[name] for name in ("tenant", "subject", "kind", "region")):
+        raise LabelError("artifact: another one has this id")
+    mine = and_(c.id == row["id"], c.state == "storing")
+    if (await tx.execute(update(artifacts).where(mine).values(**row))).rowcount != 1:
+        raise GoneError(f"{row['id']}: {found.state}")
+    sooner = and_(retention.c.artifact == row["id"], retention.c.due_at > due_at)
+    await tx.execute(update(retention).where(sooner).values(due_at=due_at))
+
+
+async def keep(engine: AsyncEngine, artifact: str, object_name: str) -> bool:
+    """Note that the object is durable; False if the row is no longer about this object."""
+    c = artifacts.c
+    mine = and_(c.id == artifact, c.object_name == object_name, c.state == "storing")
+    async with engine.begin() as tx:
+        kept = await tx.execute(update(artifacts).where(mine).values(state="kept"))
+    return kept.rowcount == 1
+
+
+async def begin_end(engine: AsyncEngine, artifact: str) -> None:
+    """
+    Close *artifact* to reads, before its object is deleted.
+
+    Raises:
+        CustodyError: it is under a legal hold.
+
+    """
+    c = artifacts.c
+    free = exists().where(retention.c.artifact == artifact, retention.c.hold.is_(None))
+    async with engine.begin() as tx:
+        closing = update(artifacts).where(c.id == artifact, c.state != "destroyed", free)
+        if (await tx.execute(closing.values(state="destroying"))).rowcount != 1:
+            raise CustodyError(f"{artifact}: under a legal hold, or destroyed meanwhile")
+
+
+async def end(engine: AsyncEngine, stone: Tombstone, *, lease: str | None) -> bool:
+    """Write *stone*, with the salt erased; False if *lease* is lost or another one wrote first."""
+    artifact = stone.label.artifact
+    mine = and_(retention.c.artifact == artifact, retention.c.state == "due")
+    if lease is not None:
+        mine = and_(mine, retention.c.lease_owner == lease)
+    values = {
+        "state": "done",
+        "done_at": int(stone.destroyed_at.timestamp()),
+        "reason": stone.reason,
+        "methods": ",".join(stone.methods),
+        "late_seconds": stone.late_seconds,
+    }
+    async with engine.begin() as tx:
+        if (await tx.execute(update(retention).where(mine).values(**values))).rowcount != 1:
+            return False
+        gone = update(artifacts).where(artifacts.c.id == artifact)
+        await tx.execute(gone.values(state="destroyed", salt=None))
+    return True
+
+
+def label_of(row: Row[Any]) -> Label:
+    """Return the label in *row*."""
+    return Label(
+        tenant=row.tenant,
+        subject=row.subject,
+        artifact=row.id,
+        kind=Kind(row.kind),
+        region=row.region,
+    )
+
+
+def artifact_of(row: Row[Any]) -> Artifact:
+    """Return *row* as a value."""
+    return Artifact(
+        label=label_of(row),
+        due=moment(row.due_at),
+        size=row.size,
+        commitment=row.commitment,
+        epoch=row.epoch,
+        stored_at=moment(row.stored_at),
+    )
+
+
+def tombstone_of(row: Row[Any]) -> Tombstone:
+    """Return what was written when the artifact of *row* was destroyed."""
+    return Tombstone(
+        label=label_of(row),
+        due=moment(row.due_at),
+        destroyed_at=moment(row.done_at),
+        reason=row.reason,
+        methods=tuple(row.methods.split(",")),
+        verified=True,
+        late_seconds=row.late_seconds,
+    )
+
+
+def moment(seconds: int) -> datetime:
+    """Return *seconds* since the epoch as aware UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

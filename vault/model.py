@@ -1,0 +1,99 @@
+"""Values of custody: what is kept, under which label, until when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The class of an artifact; each has its own clock. Kept sorted."""
+
+    RAW_AUDIO = "raw_audio"
+    REDACTED_TRANSCRIPT = "redacted_transcript"
+    REPLY_AUDIO = "reply_audio"
+    TRANSCRIPT = "transcript"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What is bound into a container's key and header: change one field and it will not open."""
+
+    tenant: str
+    subject: str
+    artifact: str
+    kind: Kind
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """
+    One kept piece of content.
+
+    *size* is the content's length in bytes, *commitment* the hex SHA-256 of a 32-byte random
+    salt and the sealed container, *due* the aware UTC time at which it must be unreadable.
+    """
+
+    label: Label
+    due: datetime
+    size: int
+    commitment: str
+    epoch: str
+    stored_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """
+    What is left of a destroyed artifact.
+
+    *methods* say how, in order (``object-deleted``, ``key-destroyed``); *verified* that a read
+    after it failed. *late_seconds* is how far past *due* it happened (0 = in time).
+    """
+
+    label: Label
+    due: datetime
+    destroyed_at: datetime
+    reason: str
+    methods: tuple[str, ...]
+    verified: bool
+    late_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrappedKey:
+    """A 256-bit key as the keyring returned it: *ciphertext* is opaque, *version* the KEK's."""
+
+    kek: str
+    version: int
+    ciphertext: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Text [*start*, *end*) is of class *kind* (``card``, ``national_id``, ``phone``, ...)."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redacted:
+    """
+    Text after analysis: each found span replaced by ``<KIND_n>``.
+
+    That no span was found is ``counts == {}``; that nobody looked is `NotAnalysed`, another type.
+    """
+
+    text: str
+    counts: Mapping[str, int]
+    classes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAnalysed:
+    """Nobody looked (*why*): the text may not leave the job."""
+
+    why: str

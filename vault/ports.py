@@ -1,0 +1,67 @@
+"""What custody needs from outside: a keyring that wraps, and a store that keeps ciphertext."""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from vault.model import WrappedKey
+
+KEK_NAME = re.compile(r"[a-z0-9-]{1,64}")
+# No empty, "." or ".." segment: a name is never a way out of its directory or bucket.
+OBJECT_NAME = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-][a-z0-9_.-]*(?:/[a-z0-9_-][a-z0-9_.-]*)*")
+
+
+class Keyring(Protocol):
+    """
+    Wraps and unwraps 256-bit keys under key-encryption keys (KEKs) that never leave it.
+
+    *kek* names are ``[a-z0-9-]{1,64}``. `wrap` creates a missing KEK. Unwrapping under a
+    destroyed KEK raises `GoneError`; an unreachable or sealed keyring raises `KeyringError`.
+    Implementations do not retry; calls may overlap. Production refuses the ``local`` one.
+    """
+
+    name: str
+
+    async def wrap(self, kek: str, key: bytes) -> WrappedKey:
+        """Return *key* (32 to 64 bytes) sealed under *kek*'s newest version."""
+        ...
+
+    async def unwrap(self, wrapped: Sequence[WrappedKey]) -> list[bytes | Exception]:
+        """Return one key, or the error that stands for it, per item, in order."""
+        ...
+
+    async def destroy(self, kek: str) -> None:
+        """Destroy every version of *kek*; a missing one is already destroyed."""
+        ...
+
+    async def ready(self) -> None:
+        """Return if keys can be wrapped and unwrapped now, else raise `KeyringError`."""
+        ...
+
+
+class Objects(Protocol):
+    """
+    Keeps sealed containers under opaque names ``[a-z0-9_/.-]{1,128}``.
+
+    `put` is durable once it returns and replaces nothing (an existing name raises
+    `ObjectsError`). `delete` removes every version and is idempotent. `get` of an absent name
+    raises `GoneError`. Trust: sees ciphertext and sizes only.
+    """
+
+    name: str
+
+    async def put(self, name: str, sealed: bytes) -> None:
+        """Keep *sealed* under *name*."""
+        ...
+
+    async def get(self, name: str) -> bytes:
+        """Return what is kept under *name*."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove *name* and all its versions."""
+        ...
+
+    async def names(self) -> list[str]:
+        """Return every name kept (for reconciliation with the ledger)."""
+        ...

@@ -1,0 +1,127 @@
+"""
+The clocks: destroy what is due, late rather than never.
+
+- A row is leased before it is touched: one sweeper has it for `LEASE_S`, and a result counts
+  only while the lease is held. A sweeper that dies loses its rows to the next one.
+- A failure leaves the row due, to be tried again after a growing pause. Nothing is dropped.
+- The key of an epoch goes first, as soon as the epoch is over and every clock in it has run
+  out: what cannot be deleted now cannot be read either.
+- A row under a legal hold is not swept, and keeps its epoch's key alive.
+"""
+
+import contextlib
+import secrets
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from vault import ledger
+from vault.custody import Custody
+from vault.errors import KeyringError, VaultError
+from vault.keys import epoch_end
+from vault.model import Tombstone
+from vault.tables import artifacts, epoch_keys, retention
+
+LEASE_S = 60
+LONGEST_PAUSE_S = 900
+MOST_DOUBLINGS = 9
+EXPIRED = "retention.expired"
+
+
+async def sweep(
+    now: datetime, custody: Custody, *, owner: str, limit: int = 100
+) -> list[Tombstone]:
+    """
+    Destroy up to *limit* artifacts that are due, and return the proofs of those it destroyed.
+
+    *owner* names the sweeper in the rows it leases. Sweeps may overlap, in and between processes.
+    """
+    at = int(now.timestamp())
+    await _shred(now, custody)
+    lease = f"{owner[:64]}/{secrets.token_hex(8)}"
+    stones = []
+    for ident in await _claim(custody.engine, at, lease, limit):
+        row = await ledger.find(custody.engine, ident)
+        if row is None:
+            continue
+        try:
+            artifact = ledger.artifact_of(row)
+            stones.append(await custody.destroy(artifact, reason=EXPIRED, lease=lease))
+        except VaultError:
+            await _put_off(custody.engine, ident, at, lease)
+    return stones
+
+
+async def overdue(now: datetime, engine: AsyncEngine) -> int:
+    """Return for how many seconds the oldest clock has run over (0: none has); holds aside."""
+    at = int(now.timestamp())
+    oldest = select(func.min(retention.c.due_at)).where(_due(at))
+    async with engine.connect() as connection:
+        due_at = (await connection.execute(oldest)).scalar()
+    return 0 if due_at is None else at - int(due_at)
+
+
+async def reconcile(custody: Custody) -> int:
+    """
+    Delete objects that no row speaks of, and return how many.
+
+    The row is always first, so such an object is a leftover of a writer that lost its row.
+    """
+    names = await custody.objects.names()
+    async with custody.engine.connect() as connection:
+        known = set((await connection.execute(select(artifacts.c.object_name))).scalars())
+    strays = [name for name in names if name not in known]
+    for name in strays:
+        await custody.objects.delete(name)
+    return len(strays)
+
+
+def _due(at: int) -> ColumnElement[bool]:
+    c = retention.c
+    return and_(c.state == "due", c.due_at <= at, c.hold.is_(None))
+
+
+async def _claim(engine: AsyncEngine, at: int, lease: str, limit: int) -> list[str]:
+    c = retention.c
+    free = and_(_due(at), c.next_try_at <= at, c.lease_until <= at)
+    # SQLite has one writer and ignores the lock; PostgreSQL lets two sweepers pass each other.
+    oldest = select(c.artifact).where(free).order_by(c.due_at).limit(limit)
+    chosen = oldest.with_for_update(skip_locked=True).scalar_subquery()
+    values = {"lease_owner": lease, "lease_until": at + LEASE_S, "attempts": c.attempts + 1}
+    leasing = update(retention).where(c.artifact.in_(chosen)).values(values)
+    async with engine.begin() as tx:
+        return list((await tx.execute(leasing.returning(c.artifact))).scalars())
+
+
+async def _put_off(engine: AsyncEngine, artifact: str, at: int, lease: str) -> None:
+    c = retention.c
+    mine = and_(c.artifact == artifact, c.lease_owner == lease, c.state == "due")
+    async with engine.begin() as tx:
+        attempts = (await tx.execute(select(c.attempts).where(mine))).scalar()
+        if attempts is not None:
+            pause = min(2 ** min(attempts, MOST_DOUBLINGS), LONGEST_PAUSE_S)
+            values = {"lease_owner": "", "lease_until": 0, "next_try_at": at + pause}
+            await tx.execute(update(retention).where(mine).values(values))
+
+
+async def _shred(now: datetime, custody: Custody) -> None:
+    """Destroy the keys of epochs that are over and whose last clock has run out."""
+    for epoch in await _spent(custody.engine, int(now.timestamp())):
+        # Bytes can still be deleted while the keyring is away; the key is tried again next time.
+        if epoch_end(epoch) <= now:
+            with contextlib.suppress(KeyringError):
+                await custody.keys.destroy_epoch(epoch, spent_at=now)
+
+
+async def _spent(engine: AsyncEngine, at: int) -> list[str]:
+    c = epoch_keys.c
+    held = (
+        select(retention.c.artifact)
+        .join(artifacts, artifacts.c.id == retention.c.artifact)
+        .where(artifacts.c.epoch == c.epoch, retention.c.hold.is_not(None))
+        .correlate(epoch_keys)
+    )
+    spent = and_(c.ciphertext.is_not(None), c.last_due <= at, ~held.exists())
+    async with engine.connect() as connection:
+        return list((await connection.execute(select(c.epoch).where(spent))).scalars())

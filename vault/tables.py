@@ -1,0 +1,92 @@
+"""
+The custody tables. Every time is an integer: whole epoch seconds, UTC.
+
+No column holds content, a number or a name: ids are random pseudonyms, keys are wrapped, and
+``destroyed_at`` leaves a row as the tombstone of its key, so that nobody makes the key again.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+metadata = MetaData()
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(64), nullable=False, index=True),
+    Column("kind", String(32), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("epoch", String(32), nullable=False, index=True),
+    Column("object_name", String(128), nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("commitment", String(64), nullable=False),
+    Column("salt", LargeBinary(32)),  # None once destroyed: the commitment then opens to nobody
+    Column("state", String(16), nullable=False),  # storing, kept, destroying, destroyed
+    Column("stored_at", BigInteger, nullable=False),
+)
+
+retention = Table(
+    "retention",
+    metadata,
+    Column("artifact", String(64), ForeignKey("artifacts.id"), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("hold", String(64)),  # id of the legal hold that stops the clock, or None
+    Column("lease_owner", String(128), nullable=False, default=""),
+    Column("lease_until", BigInteger, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_try_at", BigInteger, nullable=False, default=0),
+    Column("state", String(16), nullable=False, default="due"),  # due, done
+    Column("done_at", BigInteger),
+    Column("reason", String(64)),
+    Column("methods", Text),  # comma-separated, in order
+    Column("late_seconds", BigInteger),
+)
+Index("retention_due", retention.c.state, retention.c.due_at)
+
+
+def _wrapped() -> list[Column[Any]]:
+    return [
+        Column("kek", String(64), nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("ciphertext", Text),  # None once destroyed
+        Column("destroyed_at", BigInteger),
+    ]
+
+
+subject_keys = Table(
+    "subject_keys", metadata, Column("subject", String(64), primary_key=True), *_wrapped()
+)
+epoch_keys = Table(
+    "epoch_keys",
+    metadata,
+    Column("epoch", String(32), primary_key=True),
+    *_wrapped(),
+    Column("last_due", BigInteger, nullable=False, default=0),
+)
+named_keys = Table(
+    "named_keys", metadata, Column("name", String(64), primary_key=True), *_wrapped()
+)
+
+
+async def insert_new(tx: AsyncConnection, table: Table, row: dict[str, Any]) -> bool:
+    """Insert *row* unless its key is taken; return whether it was inserted."""
+    insert = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    result = await tx.execute(insert(table).values(**row).on_conflict_do_nothing())
+    return bool(result.rowcount)
