@@ -48,7 +48,7 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: str, depth: int) -> Any:
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH and isinstance(value, Mapping | list | tuple):
         raise EventError(f"{path}: nested deeper than {MAX_DEPTH}")
     match value:
         case None | bool() | str():

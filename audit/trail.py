@@ -180,7 +180,9 @@ class Trail(Quarters):
             now=self._now,
             mark=FileMark(self._marks / f"{name}.mark"),
         )
-        (self._home / f"{name}.vkey").write_text(f"{log.key}\n")
+        draft = self._home / f".{name}.vkey"
+        draft.write_text(f"{log.key}\n")
+        draft.replace(self._home / f"{name}.vkey")  # a reader sees a whole key or none
         return log
 
 

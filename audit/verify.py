@@ -332,14 +332,8 @@ def parse_leaf(data: bytes, where: str) -> dict[str, Any]:
     if len(data) > MAX_ENTRY:
         raise Bad(where, "is over 4 KiB")
     try:
-        leaf = json.loads(
-            data.decode(),
-            object_pairs_hook=_no_duplicates,
-            parse_float=_refuse,
-            parse_constant=_refuse,
-        )
-        canonical = json.dumps(leaf, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        if canonical.encode() != data or not _in_subset(leaf, 0):
+        leaf = _DECODER.decode(data.decode())
+        if _ENCODER.encode(leaf).encode() != data or _depth(leaf) > MAX_DEPTH:
             raise Bad(where, "is not in canonical form")
     except (ValueError, RecursionError):
         raise Bad(where, "is not JSON of the canonical subset") from None
@@ -366,25 +360,36 @@ def _check_form(leaf: Any, where: str) -> None:
         raise Bad(where, "field touch is missing")
 
 
-def _in_subset(value: Any, depth: int) -> bool:
+def _depth(value: Any) -> int:
+    """Return how deep containers are nested in *value*; a plain value is 0."""
     if isinstance(value, dict):
-        return depth <= MAX_DEPTH and all(
-            key.isascii() and _in_subset(item, depth + 1) for key, item in value.items()
-        )
-    if isinstance(value, list):
-        return depth <= MAX_DEPTH and all(_in_subset(item, depth + 1) for item in value)
-    return not isinstance(value, int) or abs(value) <= MAX_INT
+        value = list(value.values())
+    if not isinstance(value, list):
+        return 0
+    return 1 + max((_depth(item) for item in value if isinstance(item, dict | list)), default=0)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a duplicate key")
+    if len(found) != len(pairs) or not "".join(found).isascii():
+        raise ValueError("a duplicate key, or one that is not ASCII")
     return found
+
+
+def _integer(text: str) -> int:
+    if abs(number := int(text)) > MAX_INT:
+        raise ValueError("beyond 53 bits")
+    return number
 
 
 def _refuse(_text: str) -> Any:
     raise ValueError("not an integer")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_refuse, parse_constant=_refuse
+)
 
 
 def parse_policy(text: str) -> Key:

@@ -21,6 +21,7 @@ from audit.errors import AuditError
 from audit.model import Entry
 from gateway import compose, db, inspect, settings
 from gateway.compose import doctor, rules, serve, stores
+from gateway.demo import story
 from gateway.errors import GatewayError, SettingsError
 from gateway.settings import Settings
 from policy.errors import PolicyError
@@ -152,6 +153,14 @@ def verify_command(
     given += ["--key", key] if key else []
     given += ["--seen", str(seen)] if seen else []
     return verifier.main([*given, "--json"] if as_json else given)
+
+
+@app.command("demo")
+def demo_command(
+    leave: Annotated[bool, typer.Option("--exit", help="Leave when the story is over.")] = False,  # noqa: FBT002 - typer reads the default
+) -> int:
+    """Play the demonstration: four people, two companies, four jurisdictions."""
+    return asyncio.run(story.play(leave=leave))
 
 
 @policy_app.command("bundle")

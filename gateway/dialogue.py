@@ -84,7 +84,7 @@ class Turn:
     text: str | None = field(repr=False)
     language: str
     at: int
-    understanding: Understanding | None = field(default=None, repr=False)
+    understanding: Understanding | None = None
     trouble: Trouble | None = None
     spoken: bool = True
 

@@ -29,14 +29,14 @@ from vault.model import Artifact, Kind
 VOICED_S = 0.3
 
 
-async def words(note: Note, ports: Ports) -> Transcript:
+async def words(note: Note, language: str, ports: Ports) -> Transcript:
     """
-    Return the words of *note*: as typed, or transcribed if that was not done before.
+    Return the words of *note*: typed (taken to be in *language*), or transcribed once.
 
     Raises `AudioError`, `ChannelError`, `DecisionError`, `NoProcessorError`.
     """
     if not note.spoken:
-        return Transcript(text=note.typed, language=note.tenant.languages[0], confidence=1.0)
+        return Transcript(text=note.typed, language=language, confidence=1.0)
     label = note.label(Kind.TRANSCRIPT)
     if kept := await ports.custody.describe(label.artifact):
         await record.kept(note, kept, ports)

@@ -13,13 +13,14 @@ from gateway.session import Memory
 
 
 async def recall(note: Note, ports: Ports) -> Memory:
-    """Return what is remembered of this conversation; nothing is a memory too."""
+    """Return what is remembered of this conversation and still counts; nothing is a memory too."""
     query = select(sessions.c.sealed).where(sessions.c.conversation == note.job.conversation)
     async with db.reading(ports.engine) as tx:
         kept = (await tx.execute(query)).scalar_one_or_none()
     if kept is None:
         return Memory()
-    return session.decode(await ports.custody.open_small(note.subject, _context(note), kept))
+    opened = await ports.custody.open_small(note.subject, _context(note), kept)
+    return session.fresh(session.decode(opened), int(ports.now().timestamp()))
 
 
 async def sealed(note: Note, memory: Memory, ports: Ports) -> bytes:

@@ -42,6 +42,7 @@ TRIES = 2
 class Kind(StrEnum):
     """What is sent; at most one of each per job. Kept sorted."""
 
+    CONSENT = "consent"
     NOTICE = "notice"
     TEXT = "text"
     TYPING = "typing"

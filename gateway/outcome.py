@@ -42,7 +42,13 @@ from residency.errors import (
     ProcessorError,
     UnknownJurisdictionError,
 )
-from vault.errors import CustodyError, GoneError, KeyringError, ObjectsError
+from vault.errors import (
+    CustodyError,
+    GoneError,
+    KeyringError,
+    NotAnalysedError,
+    ObjectsError,
+)
 
 
 class Outcome(StrEnum):
@@ -72,6 +78,7 @@ TABLE: dict[type[BaseException], Outcome] = {
     LeaseLostError: Outcome.ABANDON,
     MediaGoneError: Outcome.REFUSE,
     MediaRefusedError: Outcome.REFUSE,
+    NotAnalysedError: Outcome.HAND_OVER,
     ObjectsError: Outcome.RETRY,
     OperationalError: Outcome.RETRY,
     PolicyError: Outcome.RETRY,

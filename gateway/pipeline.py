@@ -22,6 +22,7 @@ from gateway.note import Note
 from gateway.outbox import Body, Kind
 from gateway.permit import permitted
 from gateway.ports import Ports
+from gateway.session import Memory
 from policy.model import Stage
 
 
@@ -35,23 +36,23 @@ async def answer(note: Note, ports: Ports) -> None:
 
 async def _decided(note: Note, ports: Ports) -> Body:
     known = await memory.recall(note, ports)
-    turn = await _heard(note, ports)
+    turn = await _heard(note, known, ports)
     turn = await understanding.understood(turn, note, known, ports)
     with ports.metrics.timed("dialogue", tenant=note.tenant.id, region=note.region):
         reply = dialogue.step(turn, known, ports.assistants[note.tenant.id])
     return await _committed(reply, note, ports)
 
 
-async def _heard(note: Note, ports: Ports) -> Turn:
+async def _heard(note: Note, known: Memory, ports: Ports) -> Turn:
     at = int(ports.now().timestamp())
-    spoken, first = note.spoken, note.tenant.languages[0]
+    spoken, language = note.spoken, known.language or note.tenant.languages[0]
     try:
-        words = await hearing.words(note, ports)
+        words = await hearing.words(note, language, ports)
         text = await understanding.redacted(words, note, ports)
     except outcome.TROUBLES as exc:
         log.get().info("note.unheard", reason=outcome.reason(exc))
         why = outcome.trouble(exc)
-        return Turn(text=None, trouble=why, language=first, at=at, spoken=spoken)
+        return Turn(text=None, trouble=why, language=language, at=at, spoken=spoken)
     sure = words.confidence >= ports.assistants[note.tenant.id].thresholds.transcript
     trouble = None if sure else Trouble.UNCLEAR
     return Turn(text=text, trouble=trouble, language=words.language, at=at, spoken=spoken)

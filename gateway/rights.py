@@ -40,7 +40,8 @@ async def ask(note: Note, ports: Ports) -> None:
         fallback=note.tenant.languages[0],
     )
     buttons = ((GRANT, shown.grant_title), (REFUSE, shown.refuse_title))
-    await say(note, Body(text=shown.text, language=shown.language, buttons=buttons), ports)
+    body = Body(text=shown.text, language=shown.language, buttons=buttons)
+    await say(note, Kind.CONSENT, body, ports)
     await _tell(note, EventType.CONSENT_ASKED, ports, shown)
 
 
@@ -101,19 +102,16 @@ async def moved(note: Note, ports: Ports) -> None:
 async def tell(note: Note, key: str, ports: Ports) -> None:
     """Send the built-in phrase *key* in the person's language."""
     language = await language_of(note, ports)
-    await say(
-        note,
-        Body(text=phrases.say(key, language, fallback=note.tenant.languages[0]), language=language),
-        ports,
-    )
+    text = phrases.say(key, language, fallback=note.tenant.languages[0])
+    await say(note, Kind.NOTICE, Body(text=text, language=language), ports)
 
 
-async def say(note: Note, body: Body, ports: Ports) -> None:
-    """Send *body* as this job's notice."""
-    sealed = await outbox.sealed(note, Kind.NOTICE, body, ports)
+async def say(note: Note, kind: Kind, body: Body, ports: Ports) -> None:
+    """Send *body* under the policy's notice stage, as this job's message of *kind*."""
+    sealed = await outbox.sealed(note, kind, body, ports)
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
-        await outbox.intend(tx, note, Kind.NOTICE, sealed, ports)
+        await outbox.intend(tx, note, kind, sealed, ports)
     crashpoint.reach("reply.intended")
     allowed = await permitted(note, Stage.NOTICE, ports)
     graph = ports.graphs[note.message.phone_number_id]
@@ -124,7 +122,7 @@ async def say(note: Note, body: Body, ports: Ports) -> None:
             return await graph.buttons(to, body.text, body.buttons, opaque=opaque)
         return await graph.text(to, body.text, opaque=opaque)
 
-    await outbox.deliver(note, Kind.NOTICE, allowed, send, ports)
+    await outbox.deliver(note, kind, allowed, send, ports)
 
 
 async def language_of(note: Note, ports: Ports) -> str:
@@ -138,7 +136,7 @@ async def asked(note: Note, ports: Ports) -> bool:
     asked = (
         (jobs.c.conversation == note.job.conversation)
         & (jobs.c.state == State.PARKED)
-        & (replies.c.kind == Kind.NOTICE)
+        & (replies.c.kind == Kind.CONSENT)
         & (replies.c.job == jobs.c.id)
     )
     async with db.reading(ports.engine) as tx:

@@ -87,6 +87,10 @@ async def _in_time(engine: PolicyEngine, asked: Mapping[str, Any], deadline_s: f
 
 
 def _read(answer: Any, facts: Facts, stage: str, provenance: Provenance) -> Decision:
+    if answer is None:
+        raise EngineError("answer.null")
+    if type(answer) is not dict:
+        raise EngineError("answer.type")
     _shape(answer, _KEYS, "answer.shape")
     if answer["revision"] != facts.revision:
         raise EngineError("answer.revision")

@@ -16,6 +16,10 @@ from policy.errors import BundleError, EngineError
 INPUT_LIMIT = 32_768  # bytes of JSON: an evaluation cannot be interrupted, so its size is capped
 UNDEFINED = "<undefined>"  # regorus's word for it, and a truthy one
 
+# Each engine has a thread of its own, so each finds its own here; what is left dies with its
+# thread, in its thread. A local of the instance would be dropped by whoever drops the instance.
+_here = threading.local()
+
 
 class EmbeddedEngine:
     """
@@ -30,10 +34,9 @@ class EmbeddedEngine:
     def __init__(self, bundle: Bundle) -> None:
         """Raise `BundleError` if regorus does not take the bundle."""
         self.name = f"embedded/regorus-{version('gordon-to-regorus')}"
-        self._local = threading.local()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="policy")
         try:
-            self._thread.submit(self._load, bundle).result()
+            self._thread.submit(_load, bundle).result()
         except BundleError:
             self._thread.shutdown()
             raise
@@ -46,7 +49,7 @@ class EmbeddedEngine:
         rule = f"data.{entrypoint.replace('/', '.')}"
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._evaluate, rule, text)
+            return await loop.run_in_executor(self._thread, _evaluate, rule, text)
         except RuntimeError:
             raise EngineError("engine.closed") from None
 
@@ -54,28 +57,29 @@ class EmbeddedEngine:
         """Drop the engine in its thread, and end the thread."""
         self._thread.shutdown(wait=False)
 
-    def _load(self, bundle: Bundle) -> None:
-        try:
-            engine = regorus.Engine()
-            for path, text in sorted(bundle.modules.items()):
-                engine.add_policy(path, text)
-            engine.add_data_json(json.dumps(bundle.document))
-        except BaseException as exc:  # noqa: BLE001 - a panic is no Exception
-            raise BundleError(f"regorus: {_first_line(exc)}") from None
-        self._local.engine = engine
 
-    def _evaluate(self, rule: str, text: str) -> Any:
-        engine = self._local.engine
-        try:
-            engine.set_input_json(text)
-            found = json.loads(engine.eval_rule_as_json(rule))
-        except Exception:  # noqa: BLE001 - its text may quote the input
-            raise EngineError("engine.failed") from None
-        except BaseException:  # noqa: BLE001 - pyo3's PanicException cannot be imported
-            raise EngineError("engine.panicked") from None
-        if found == UNDEFINED:
-            raise EngineError("engine.undefined")
-        return found
+def _load(bundle: Bundle) -> None:
+    _here.engine = regorus.Engine()
+    try:
+        for path, text in sorted(bundle.modules.items()):
+            _here.engine.add_policy(path, text)
+        _here.engine.add_data_json(json.dumps(bundle.document))
+    except BaseException as exc:  # noqa: BLE001 - a panic is no Exception
+        raise BundleError(f"regorus: {_first_line(exc)}") from None
+
+
+def _evaluate(rule: str, text: str) -> Any:
+    # No local name for the engine: an error's traceback would carry it into another thread.
+    try:
+        _here.engine.set_input_json(text)
+        found = json.loads(_here.engine.eval_rule_as_json(rule))
+    except Exception:  # noqa: BLE001 - its text may quote the input
+        raise EngineError("engine.failed") from None
+    except BaseException:  # noqa: BLE001 - pyo3's PanicException cannot be imported
+        raise EngineError("engine.panicked") from None
+    if found == UNDEFINED:
+        raise EngineError("engine.undefined")
+    return found
 
 
 def _first_line(exc: BaseException) -> str:

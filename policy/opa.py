@@ -19,9 +19,9 @@ class OpaEngine:
 
     No retries: an evaluation error is deterministic, and the job itself is retried. Each fault
     has its code: ``engine.unreachable``, ``engine.timeout``, ``engine.status_500``,
-    ``engine.malformed``, ``engine.undefined``. Trusted for the decision itself, so keep it on
-    loopback or behind TLS with *token*; an answer of another revision or shape is refused by
-    `decide.decide`.
+    ``engine.empty``, ``engine.malformed``, ``engine.undefined``. Trusted for the decision
+    itself, so keep it on loopback or behind TLS with *token*; an answer of another revision or
+    shape is refused by `decide.decide`.
     """
 
     name = "opa"
@@ -77,6 +77,8 @@ class OpaEngine:
 
 
 def _result(body: Any) -> Any:
+    if body is None:  # aiohttp's word for a body of no bytes
+        raise EngineError("engine.empty")
     if not isinstance(body, dict):
         raise EngineError("engine.malformed")
     if "result" not in body:

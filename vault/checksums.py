@@ -11,6 +11,7 @@ DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 NRIC_WEIGHTS = (2, 7, 6, 5, 4, 3, 2)
 NRIC_LETTERS = {"S": "JZIHGFEDCBA", "T": "JZIHGFEDCBA", "F": "XWUTRQPNMLK", "G": "XWUTRQPNMLK"}
 IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+LEAST_IBAN = 15
 NRIC = re.compile(r"[STFG]\d{7}[A-Z]")
 DNI = re.compile(r"(?:\d{8}|[XYZ]\d{7})[A-Z]")
 FISCAL_CODE = re.compile(r"[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z]")
@@ -18,9 +19,11 @@ FISCAL_CODE = re.compile(r"[A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z]")
 
 def luhn(digits: str) -> bool:
     """Return whether *digits* pass the check of payment cards."""
+    if not re.fullmatch(r"\d{2,}", digits):
+        return False
     doubled = [int(d) * 2 for d in digits[-2::-2]]
     total = sum(d - 9 if d > 9 else d for d in doubled) + sum(map(int, digits[-1::-2]))  # noqa: PLR2004
-    return len(digits) > 1 and total % 10 == 0
+    return total % 10 == 0
 
 
 def iban(text: str) -> bool:
@@ -28,6 +31,16 @@ def iban(text: str) -> bool:
     if not IBAN.fullmatch(text):
         return False
     return int("".join(str(int(char, 36)) for char in text[4:] + text[:4])) % 97 == 1
+
+
+def has_iban(text: str) -> bool:
+    """Return whether *text* holds an IBAN, whatever stands around it."""
+    return any(
+        iban(found.group()[:length])
+        for start in range(len(text))
+        if (found := IBAN.match(text, start))
+        for length in range(LEAST_IBAN, len(found.group()) + 1)
+    )
 
 
 def german_tax_id(digits: str) -> bool:

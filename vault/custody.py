@@ -19,8 +19,9 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault import envelope, ledger
+from vault.epochs import epoch_of
 from vault.errors import CustodyError, GoneError, LabelError, ObjectsError, TamperedError
-from vault.keys import Keys, derive, epoch_of
+from vault.keys import Keys, derive
 from vault.model import Artifact, Kind, Label, Tombstone
 from vault.ports import Objects
 

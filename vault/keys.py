@@ -14,9 +14,8 @@ The keys of a cell: one per subject, one per epoch, a few by name; all wrapped b
 import hashlib
 import hmac
 import secrets
-import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -24,35 +23,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import ColumnElement, Row, Table, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from vault.cache import Cache
 from vault.coalesce import Coalescer
 from vault.envelope import KEY_BYTES, bind, context_of
 from vault.errors import GoneError, KeyringError, LabelError, TamperedError
-from vault.model import Kind, Label, WrappedKey
+from vault.model import Label, WrappedKey
 from vault.ports import Keyring
 from vault.tables import epoch_keys, insert_new, named_keys, subject_keys
 
 BUCKETS = 16
 TTL_S = 60.0
-MOST_CACHED = 10_000
 ID_DIGEST_BYTES = 16
 TABLES = (subject_keys, epoch_keys, named_keys)
 Slot = tuple[str, str]  # a table's name and a row's id
-HOURLY = frozenset({Kind.RAW_AUDIO, Kind.REPLY_AUDIO})
-
-
-def epoch_of(kind: Kind, at: datetime) -> str:
-    """Return the epoch of what is stored at *at*: ``raw-2026112214`` or ``txt-202611``."""
-    at = at.astimezone(UTC)
-    return f"raw-{at:%Y%m%d%H}" if kind in HOURLY else f"txt-{at:%Y%m}"
-
-
-def epoch_end(epoch: str) -> datetime:
-    """Return when nothing more can be stored in *epoch*."""
-    series, _, stamp = epoch.partition("-")
-    if series == "raw":
-        return datetime.strptime(stamp, "%Y%m%d%H").replace(tzinfo=UTC) + timedelta(hours=1)
-    first = datetime.strptime(stamp, "%Y%m").replace(tzinfo=UTC)
-    return (first + timedelta(days=31)).replace(day=1)
 
 
 def derive(secret: bytes, info: bytes) -> bytes:
@@ -79,7 +62,7 @@ class Keys:
         self._now = now
         self._buckets = buckets
         self._loads: Coalescer[Slot, bytes] = Coalescer(self._load)
-        self._cache = _Cache(ttl_s)
+        self._cache: Cache[Slot, bytes] = Cache(ttl_s)
 
     async def artifact_key(self, label: Label, epoch: str, *, create: bool = False) -> bytes:
         """
@@ -222,33 +205,6 @@ class Keys:
 
 class _AbsentError(GoneError):
     """There is no row: the key was never made."""
-
-
-class _Cache:
-    """Unwrapped keys for *ttl_s* seconds; after a drop, whoever began before it puts nothing."""
-
-    def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
-        self._kept: dict[Slot, tuple[bytes, float]] = {}
-        self.drops = 0
-
-    def get(self, slot: Slot) -> bytes | None:
-        key, until = self._kept.get(slot, (None, 0.0))
-        if key is not None and until <= time.monotonic():
-            del self._kept[slot]
-            return None
-        return key
-
-    def put(self, slot: Slot, key: bytes, *, drops: int) -> None:
-        if drops != self.drops:
-            return
-        while len(self._kept) >= MOST_CACHED:
-            del self._kept[next(iter(self._kept))]
-        self._kept[slot] = (key, time.monotonic() + self._ttl_s)
-
-    def drop(self, slot: Slot) -> None:
-        self._kept.pop(slot, None)
-        self.drops += 1
 
 
 def _kek(table: Table, ident: str, buckets: int) -> str:

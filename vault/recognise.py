@@ -84,16 +84,16 @@ def _cue(found: list[Token], first: int, cues: dict[str, str]) -> str | None:
 
 def _coded(run: Run) -> Span | None:
     """Return the number with letters that *run* holds, if it passes its check."""
+    if checksums.has_iban(run.compact):
+        return Span(start=run.start, end=run.end, kind="card")
     checks = (
-        (checksums.IBAN, checksums.iban, "card"),
-        (checksums.FISCAL_CODE, lambda _: True, "national_id"),
-        (checksums.NRIC, checksums.nric, "national_id"),
-        (checksums.DNI, checksums.dni, "national_id"),
+        (checksums.FISCAL_CODE, lambda _: True),
+        (checksums.NRIC, checksums.nric),
+        (checksums.DNI, checksums.dni),
     )
-    for shape, check, kind in checks:
-        for match in shape.finditer(run.compact):
-            if check(match.group()):
-                return Span(start=run.start, end=run.end, kind=kind)
+    for shape, check in checks:
+        if any(check(match.group()) for match in shape.finditer(run.compact)):
+            return Span(start=run.start, end=run.end, kind="national_id")
     return None
 
 

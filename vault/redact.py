@@ -64,13 +64,14 @@ def for_analytics(text: str, allowed: frozenset[str], *, language: str) -> Redac
 
 
 def normalise(text: str) -> str:
-    """Return *text* in NFKC, with digits as 0-9 and without invisible characters."""
-    folded = unicodedata.normalize("NFKC", text)
-    return "".join(
-        str(unicodedata.digit(char)) if char.isdigit() else char
-        for char in folded
-        if unicodedata.category(char) != "Cf"
-    )
+    """Return *text* in NFKC, with digits as 0-9 and without invisible or struck-out characters."""
+    kept: list[str] = []
+    for char in unicodedata.normalize("NFKC", text):
+        category = unicodedata.category(char)
+        on_digit = category == "Mn" and kept and kept[-1].isdigit()
+        if category != "Cf" and not on_digit:
+            kept.append(str(unicodedata.digit(char)) if char.isdigit() else char)
+    return "".join(kept)
 
 
 def _analysed(text: str, classes: frozenset[str], language: str) -> tuple[str, list[Span]]:

@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault import ledger
 from vault.custody import Custody
+from vault.epochs import epoch_end
 from vault.errors import KeyringError, VaultError
-from vault.keys import epoch_end
 from vault.model import Tombstone
 from vault.tables import artifacts, epoch_keys, retention
 
@@ -123,5 +123,6 @@ async def _spent(engine: AsyncEngine, at: int) -> list[str]:
         .correlate(epoch_keys)
     )
     spent = and_(c.ciphertext.is_not(None), c.last_due <= at, ~held.exists())
+    # A first choice only: `destroy_epoch` asks again, in the statement that closes the epoch.
     async with engine.connect() as connection:
         return list((await connection.execute(select(c.epoch).where(spent))).scalars())

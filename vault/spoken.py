@@ -4,7 +4,7 @@ Numbers in speech: from words and digits to runs of digits that know where they 
 - A *token* is a number written in digits, a word, or one other character.
 - A *number* is one cardinal: "forty one" is 41, "quatre-vingt-onze" is 91, "double five" is 55.
 - A *run* is what a listener hears as one long number: numbers and single letters with only
-  fillers and punctuation between them. "four one, uh, eleven" is the run 4111. A long run
+  fillers and marks between them. "four one, uh, eleven" is the run 4111. A long run
   goes on after a word or two: "... three four and lastly five six seven eight".
 - English numbers are understood in every language: people switch to them.
 """
@@ -22,7 +22,7 @@ MOST_STRANGERS = 2
 LONG_RUN = 7
 LONG_REST = 3
 APOSTROPHES = "'\u2019"
-JOINERS = frozenset("-.,/()+\u2013\u2014\u00b7#" + APOSTROPHES)
+BREAKS = frozenset(":\x00")  # "14:30" is two numbers; what is blanked out belongs to nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,13 @@ class Reader:
 
     def _goes_on(self, found: list[Token], last: Run, run: Run) -> bool:
         between = [token.word for token in found[last.after : run.first]]
-        strangers = [word for word in between if word not in self._fillers and word not in JOINERS]
-        words_only = all(word.isalpha() for word in strangers)
-        long = len(last.digits) >= LONG_RUN and len(run.digits) >= LONG_REST
-        return long and words_only and len(strangers) <= MOST_STRANGERS
+        strangers = [word for word in between if not self._is_filler(word)]
+        plain = all(word.isalpha() for word in strangers)
+        long = len(last.digits) >= LONG_RUN and LONG_REST <= len(run.digits) < LONG_RUN
+        return long and plain and len(strangers) <= MOST_STRANGERS
+
+    def _is_filler(self, word: str) -> bool:
+        return word in self._fillers or not (word.isalnum() or word in BREAKS)
 
     def _digit(self, word: str) -> str | None:
         value = int(word) if word.isdigit() else self._numbers.get(word)
@@ -179,7 +182,9 @@ class Reader:
 
     def _grown(self, value: int, word: str) -> int | None:
         if word in self._hundreds:
-            return value * 100 if value < 10 else None  # noqa: PLR2004  # "two hundred"
+            # "two hundred", and "two thousand three hundred", where the three came first.
+            unit = value % 1000
+            return value + 99 * unit if 0 < unit < 10 else None  # noqa: PLR2004  # one digit
         if word in self._thousands:
             return value * 1000 if value < 1000 else None  # noqa: PLR2004  # "two thousand"
         more = self._numbers.get(word)
@@ -202,7 +207,7 @@ class Reader:
             elif letter := self._letters(found, at):
                 parts.append(Part(found[at].start, found[at].end, letter))
                 at, fillers = at + 1, 0
-            elif parts and (found[at].word in self._fillers or found[at].word in JOINERS):
+            elif parts and self._is_filler(found[at].word):
                 at, fillers = at + 1, fillers + 1
             else:
                 break

@@ -34,14 +34,11 @@ class TransitSigner:
         """Return the signer of key *name*, made if absent; `SignerError` if it is no Ed25519."""
         try:
             key = await asyncio.to_thread(_read, client, name, mount)
-            version = int(key["latest_version"])
-            public = base64.b64decode(key["keys"][str(version)]["public_key"], validate=True)
+            version, public = _newest(key)
         except (VaultError, requests.RequestException) as exc:
             raise SignerError(f"transit key {name}: {type(exc).__name__}") from None
         except (KeyError, TypeError, ValueError):
-            raise SignerError(f"transit key {name}: the server's answer has no key") from None
-        if key.get("type") != "ed25519" or key.get("derived"):
-            raise SignerError(f"transit key {name}: not an Ed25519 key")
+            raise SignerError(f"transit key {name}: not an Ed25519 key we can read") from None
         return cls(client, name, mount, public_key=public, version=version)
 
     @property
@@ -69,3 +66,11 @@ def _read(client: hvac.Client, name: str, mount: str) -> Any:
     # Creating a key that exists changes nothing, so this needs no look before.
     client.secrets.transit.create_key(name, key_type="ed25519", mount_point=mount)
     return client.secrets.transit.read_key(name, mount_point=mount)["data"]
+
+
+def _newest(key: Any) -> tuple[int, bytes]:
+    """Return version and public key; a derived key has no one public key."""
+    if key["type"] != "ed25519" or key["derived"]:
+        raise ValueError(key["type"])
+    version = int(key["latest_version"])
+    return version, base64.b64decode(key["keys"][str(version)]["public_key"], validate=True)

@@ -14,7 +14,6 @@ Imports neither numpy nor anything else that starts threads: it forks.
 
 import io
 import os
-import signal
 import socket
 import struct
 import sys
@@ -67,7 +66,6 @@ def _resampled(resampler: av.AudioResampler, frame: AudioFrame | None) -> bytes:
 
 def main() -> None:
     """Serve notes until the gateway closes standard input or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which ends us
     confine.die_with_parent(int(sys.argv[1]))
     gateway = socket.socket(fileno=0)
     gateway.sendall(STATUS.pack(_rehearse()))

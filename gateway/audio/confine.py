@@ -77,13 +77,21 @@ def seal(*, memory_bytes: int, cpu_seconds: int) -> None:
     if (machine := platform.machine()) not in _ARCHES:
         raise OSError("no system call filter for this machine")
     for kind, cap in _CAPS.items():
-        resource.setrlimit(kind, (cap, cap))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        _cap(kind, cap, cap)
+    _cap(resource.RLIMIT_AS, memory_bytes, memory_bytes)
     # The soft limit's signal tells a spent allowance from a kill that came from outside.
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    _cap(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
     _prctl(_PR_SET_DUMPABLE, 0)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _filter(machine)
+
+
+def _cap(kind: int, soft: int, hard: int) -> None:
+    """Lower a limit; whoever started us may have set a lower one, and then that one stays."""
+    allowed = resource.getrlimit(kind)[1]
+    if allowed != resource.RLIM_INFINITY:
+        soft, hard = min(soft, allowed), min(hard, allowed)
+    resource.setrlimit(kind, (soft, hard))
 
 
 def _filter(machine: str) -> None:

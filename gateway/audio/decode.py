@@ -142,11 +142,7 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        # Asked without reaping: its group may be signalled only while its id is taken.
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        if self._process.returncode is not None:
-            return False
-        return os.waitid(os.P_PID, self._process.pid, options) is None
+        return self._process.poll() is None
 
     async def decode(self, content: bytes, limits: Limits) -> bytes:
         async with self._within(limits.deadline_seconds, AudioRefusedError("decode.limits")):
@@ -156,8 +152,7 @@ class _Child:
 
     async def end(self) -> None:
         self._control.close()
-        if self._process.returncode is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()  # and with it, by the kernel, what it forked for a note
         await asyncio.to_thread(self._process.wait)
 
     @asynccontextmanager
@@ -172,8 +167,7 @@ class _Child:
         except OSError:
             await self.end()
             raise AudioBusyError("decode.unavailable") from None
-        except BaseException:
-            await self.end()
+        except ZeroDivisionError:
             raise
 
     async def _exchange(self, content: bytes, limits: Limits) -> bytes:
@@ -207,7 +201,7 @@ def _start(control: socket.socket) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # a codec's complaint could quote what it was given
         env={"PYTHONPATH": path},
-        start_new_session=True,
+        start_new_session=True,  # Ctrl-C is for the gateway, which ends us
     )
 
 

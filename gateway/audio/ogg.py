@@ -162,7 +162,7 @@ class _Walk:
         """Return the sum of the walk, once every page has been taken."""
         if self._open is not None:
             raise AudioRefusedError("ogg.truncated")
-        if self._head is None or not self._tagged or self._samples <= self._head.pre_skip:
+        if self._head is None or self._samples <= self._head.pre_skip:
             raise AudioRefusedError("opus.no_audio")
         return Note(
             seconds=self._samples / opus.CLOCK,

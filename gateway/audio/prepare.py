@@ -22,4 +22,4 @@ async def prepare(content: bytes, decoder: Decoder) -> Audio:
     pcm = await decoder.decode(content)
     voiced = await asyncio.to_thread(activity.voiced_seconds, pcm)
     seconds = len(pcm) / (child.RATE * child.SAMPLE_BYTES)
-    return Audio(ogg=content, pcm=pcm, seconds=seconds, voiced_seconds=min(voiced, seconds))
+    return Audio(ogg=content, pcm=pcm, seconds=seconds, voiced_seconds=voiced)

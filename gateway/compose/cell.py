@@ -19,7 +19,7 @@ from gateway.audio.decode import Decoder
 from gateway.broker import Broker
 from gateway.compose import stores
 from gateway.compose.channels import channels, door
-from gateway.compose.engines import engines
+from gateway.compose.engines import engines, rehearse
 from gateway.compose.rules import Rules, probe, rules
 from gateway.compose.surroundings import crash_at, now
 from gateway.console import health
@@ -121,6 +121,8 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Ports, Brok
     relay = Relay(engine, broker, jobs, now=now)
     if engine.dialect.name == "sqlite":
         await jobs.release(f"{settings.cell.id}/")  # the lock on the data proves them dead
+    assistants = {tenant.id: _assistant(tenant) for tenant in settings.tenants}
+    await rehearse(found, assistants.values())
     ports = Ports(
         region=settings.cell.region,
         cell=settings.cell.id,
@@ -141,7 +143,7 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Ports, Brok
         graphs=channel.graphs,
         media=channel.media,
         tenants={tenant.id: tenant for tenant in settings.tenants},
-        assistants={tenant.id: _assistant(tenant) for tenant in settings.tenants},
+        assistants=assistants,
         metrics=_metrics(settings, ruled),
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
     )

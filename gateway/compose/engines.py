@@ -1,15 +1,17 @@
 """The processors that this cell can really reach: registry rows with an adapter behind them."""
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway import log
+from gateway.assistant import Assistant
 from gateway.settings import Settings
-from residency.errors import EngineMissingError
+from residency.errors import EngineMissingError, ProcessorError
 from residency.model import Processor, Service, Spoken, Transcript, Understanding
 from residency.ports import SpeechToText, TextToSpeech, Understander
 from residency.processors.intents import NearestExample
@@ -57,6 +59,16 @@ async def engines(settings: Settings, registry: Registry, stack: AsyncExitStack)
     everyone = [*found.hearing.values(), *found.speaking.values(), *found.understanding.values()]
     await asyncio.gather(*(_warm(one) for one in everyone))
     return found
+
+
+async def rehearse(found: Engines, assistants: Iterable[Assistant]) -> None:
+    """Show every understander the tenants' examples, so that the first note does not wait."""
+    for assistant in assistants:
+        for processor in found.understanding.values():
+            with contextlib.suppress(ProcessorError):
+                await processor.understand(
+                    "hello", language=assistant.languages[0], intents=assistant.intents
+                )
 
 
 def adapter(row: Processor, settings: Settings) -> Any:

@@ -97,6 +97,7 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 env={
                     "HF_HUB_OFFLINE": "1",  # a model is pinned and local, or missing
+                    "OMP_WAIT_POLICY": "PASSIVE",  # spinning starves the others on a busy machine
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                 },
             )

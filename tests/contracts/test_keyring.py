@@ -283,6 +283,7 @@ async def test_a_sealed_server_is_not_a_destroyed_key(own_openbao: OpenBao, kek:
             await call
 
 
+@pytest.mark.timeout(15)  # the client's own limit would be 30 s
 @pytest.mark.anyio
 async def test_a_server_that_hangs_is_given_up(kek: str) -> None:
     """A keyring that accepts and never answers must cost a bounded time."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hvac
 import pytest
@@ -103,11 +104,21 @@ async def test_rotating_the_transit_key_does_not_change_a_running_log(client: hv
     Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signature, b"message")
 
 
-async def test_a_transit_key_of_another_type_is_refused(client: hvac.Client) -> None:
-    """An encryption key cannot sign; say so at the start."""
-    client.secrets.transit.create_key("log", key_type="aes256-gcm96", mount_point=_MOUNT)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"key_type": "aes256-gcm96"},
+        {"key_type": "ecdsa-p256"},
+        {"key_type": "ed25519", "derived": True},
+    ],
+)
+async def test_a_transit_key_of_another_type_is_refused(
+    client: hvac.Client, kind: dict[str, Any]
+) -> None:
+    """A key that cannot sign as one Ed25519 key must stop the start, not the first append."""
+    client.secrets.transit.create_key("log", mount_point=_MOUNT, **kind)
 
-    with pytest.raises(SignerError, match="log"):
+    with pytest.raises(SignerError, match="log: not an Ed25519 key"):
         await TransitSigner.open(client, "log", mount=_MOUNT)
 
 

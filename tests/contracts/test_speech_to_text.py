@@ -144,8 +144,8 @@ async def test_sound_without_voice_is_not_shown_to_the_model(whisper: WhisperSpe
 @pytest.mark.engine
 @pytest.mark.anyio
 async def test_a_language_outside_the_row_is_refused(whisper: WhisperSpeechToText) -> None:
-    """Whisper base writes nonsense in Hindi: better no words than wrong ones."""
-    with pytest.raises(ProcessorRefusedError):
+    """Whisper base writes nonsense in Hindi: better no words, and the engine is not shown it."""
+    with pytest.raises(ProcessorRefusedError, match="serves none"):
         await whisper.transcribe(recording("psphinx_misc_en_goforward"), languages=("hi",))
 
 

@@ -97,15 +97,20 @@ async def test_voices_do_not_stick(local: TextToSpeech) -> None:
 @pytest.mark.engine
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("text", "language"),
-    [("hello", "hi"), ("", "en"), ("  ", "de"), ("a" * (MAX_CHARACTERS + 1), "en")],
+    ("text", "language", "why"),
+    [
+        ("hello", "hi", "no voice"),
+        ("", "en", "0 characters"),
+        ("  ", "de", "2 characters"),
+        ("a" * (MAX_CHARACTERS + 1), "en", "1001 characters"),
+    ],
     ids=["no voice", "empty", "blank", "too long"],
 )
 async def test_what_cannot_be_spoken_is_refused(
-    local: TextToSpeech, text: str, language: str
+    local: TextToSpeech, text: str, language: str, why: str
 ) -> None:
     """A refusal leaves the text answer standing; half a reply read aloud would mislead."""
-    with pytest.raises(ProcessorRefusedError):
+    with pytest.raises(ProcessorRefusedError, match=why):
         await local.speak(text, language=language)
 
 

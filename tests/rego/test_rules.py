@@ -48,9 +48,7 @@ def test_rules_are_strict_and_typed(opa_binary: str) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-def test_schema_catches_a_misspelt_field(
-    opa_binary: str, tmp_path: Path
-) -> None:
+def test_schema_catches_a_misspelt_field(opa_binary: str, tmp_path: Path) -> None:
     """The check above is worth something only if it can fail."""
     wrong = tmp_path / "wrong.rego"
     wrong.write_text("package vocustody.wrong\n\nx if input.consnt.state == 1\n")

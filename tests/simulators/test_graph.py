@@ -6,6 +6,7 @@ import json
 import random
 import ssl
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -95,11 +96,18 @@ def code(answer: httpx2.Response) -> tuple[int, int]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_the_encoder_writes_a_real_delivery_byte_for_byte() -> None:
+def test_the_encoder_escapes_what_meta_s_does() -> None:
     """A receiver that passes here and fails at Meta would be the simulator's fault."""
     real = wire.encode({"a": "äöå \U0001f600 </%@"})
 
     assert real == b'{"a":"\\u00e4\\u00f6\\u00e5 \\ud83d\\ude00 \\u003C\\/\\u0025\\u0040"}'
+
+
+def test_the_encoder_reproduces_a_recorded_delivery() -> None:
+    """The one public recording of Meta's own bytes is the measure."""
+    recorded = (Path(__file__).parents[1] / "corpus" / "webhook" / "signed.json").read_bytes()
+
+    assert wire.encode(json.loads(recorded)) == recorded
 
 
 async def test_a_delivery_is_signed_over_its_bytes(
@@ -486,6 +494,20 @@ async def test_a_message_beyond_the_limits_is_refused(
     await person.type("hello")
 
     assert code(await send(graph, line, **message)) == expected
+    assert person.inbox == []
+
+
+async def test_another_line_s_media_cannot_be_sent(
+    graph: GraphWorld, line: Line, person: Person
+) -> None:
+    """Media ids belong to the number that uploaded them."""
+    other = graph.line("12025550101")
+    foreign = (await upload(graph, other, ogg())).json()["id"]
+    await person.type("hello")
+
+    answer = await send(graph, line, type="audio", audio={"id": foreign, "voice": True})
+
+    assert code(answer) == (400, 100)
     assert person.inbox == []
 
 

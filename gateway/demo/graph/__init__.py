@@ -9,12 +9,13 @@ reaches it over HTTP only.
 Source: Meta's WhatsApp Cloud API pages, and updates recorded by the pywa project (MIT).
 """
 
-from gateway.demo.graph.app import listen, serve
+from gateway.demo.graph.app import serve
 from gateway.demo.graph.clock import Clock
 from gateway.demo.graph.delivery import Attempt, Signing
 from gateway.demo.graph.faults import ACCEPT_THEN_500, ACCEPT_THEN_DROP, DROP, Fault, refusal
 from gateway.demo.graph.media import Stored, Trick
 from gateway.demo.graph.person import Person, Received
+from gateway.demo.graph.serving import listen
 from gateway.demo.graph.world import GraphWorld, Line, Receipt
 
 __all__ = [

@@ -10,7 +10,7 @@ look(asked, laws, tenants) := found if {
 }
 
 test_empty_input_is_incomplete if {
-	not look({}, fixtures.jurisdictions, {}).complete
+	look({}, fixtures.jurisdictions, {}).complete == false
 }
 
 test_classes_of_the_law if {
@@ -46,5 +46,5 @@ test_sink_without_classes_is_incomplete if {
 	law := {"redact": {"analytics": ["card"], "log": ["card"], "understand": []}}
 	overlay := {"acme": {"redact": {"understand": ["card"]}}}
 
-	not look(fixtures.question, {"DE": law}, overlay).complete
+	look(fixtures.question, {"DE": law}, overlay).complete == false
 }

@@ -43,5 +43,5 @@ test_missing_clock_is_incomplete if {
 	law := {"retention": object.remove(fixtures.clocks, ["raw_audio_seconds"])}
 	tenants := {"acme": {"retention": {"raw_audio_seconds": 7}}}
 
-	not clocks(fixtures.question, {"jurisdictions": {"DE": law}, "tenants": tenants}).complete
+	clocks(fixtures.question, {"jurisdictions": {"DE": law}, "tenants": tenants}).complete == false
 }

@@ -77,7 +77,7 @@ obligations := {
 reasons contains code if some code in residency.reasons
 
 reasons contains code if {
-	not notice
+	not exempt
 	some code in consent.reasons
 }
 
@@ -141,10 +141,26 @@ stage_known if input.stage in stages
 
 tenant_known if data.vocustody.tenants[input.tenant]
 
-# Asking for consent cannot need consent; every other step does.
-permitted if notice
+# Asking for consent cannot need consent, and typed words are answered because the person asked;
+# a recording is another matter, and so is speaking back.
+permitted if exempt
 
 permitted if consent.live
+
+exempt if notice
+
+exempt if typed
+
+# METADATA
+# title: Typed words are answered at the person's own request
+# scope: rule
+# custom:
+#   code: typed
+#   article: GDPR Art. 6(1)(b)
+typed if {
+	input.purpose == "answer_typed"
+	input.stage in {"reply", "understand"}
+}
 
 unheld if notice
 

@@ -191,3 +191,22 @@ test_no_revision_is_undefined if {
 	not route.decision with input as fixtures.question
 		with data.vocustody.index as fixtures.world.index
 }
+
+# The person asked in writing: answering is what they asked for.
+test_typed_words_need_no_consent if {
+	asked := {"purpose": "answer_typed", "stage": "reply", "consent": {"state": "none"}}
+	decide(fixtures.asking(asked)).allow
+}
+
+test_typed_words_after_a_withdrawal_are_answered if {
+	asked := {"purpose": "answer_typed", "stage": "reply", "consent": {"state": "withdrawn"}}
+	decide(fixtures.asking(asked)).allow
+}
+
+# Calling it typed opens no recording.
+test_typed_is_for_words_only if {
+	every stage in ["capture", "transcribe"] {
+		asked := {"purpose": "answer_typed", "stage": stage, "consent": {"state": "none"}}
+		denied(fixtures.asking(asked), {"consent.missing", "purpose.unknown"})
+	}
+}

@@ -55,8 +55,13 @@ async def test_nothing_is_ever_overwritten(log: Log, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
 
-    for name in ("full", "file", "link", "no/where"):
-        with pytest.raises(StoreError):
+    for name, why in {
+        "full": "is not empty",
+        "file": "is not a directory",
+        "link": "is not a directory",
+        "no/where": "does not exist",
+    }.items():
+        with pytest.raises(StoreError, match=why):
             await export(log, tmp_path / name, vkey=str(log.key))
 
     await export(log, tmp_path / "empty", vkey=str(log.key))

@@ -133,3 +133,14 @@ def test_a_frontier_knows_how_many_peaks_it_needs() -> None:
     """Recovering with a peak missing would grow another tree."""
     with pytest.raises(ValueError, match="peaks"):
         merkle.Frontier(3, [_LEAVES[0]])
+
+
+def test_a_proof_does_not_hold_for_a_larger_tree() -> None:
+    """A size that the proof does not reach to would let a log claim leaves it never had."""
+    left, right = _LEAVES[:2]
+    root = merkle.root([left, right])
+
+    assert merkle.verify_inclusion(left, 0, 2, [right], root)
+    assert not merkle.verify_inclusion(left, 0, 3, [right], root)
+    assert merkle.verify_consistency(1, 2, [right], left, root)
+    assert not merkle.verify_consistency(1, 3, [right], left, root)

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audit import ORIGIN, START, Place, an_event
 
-from audit import canonical, merkle, note, verify
+from audit import canonical, leaf, merkle, note, verify
+from audit.errors import EventError
 from audit.export import export
 from audit.model import EventType
 from audit.signers.local import LocalSigner
@@ -274,6 +275,33 @@ def test_the_place_of_a_changed_leaf_is_named(pack: Pack, tmp_path: Path) -> Non
     assert [finding.where for finding in verdict.findings] == ["leaf 265"]
 
 
+@pytest.mark.parametrize("entries", [slice(43), slice(44)])
+def test_a_bundle_of_another_length_is_named(pack: Pack, tmp_path: Path, entries: slice) -> None:
+    """Cutting the end off, or adding to it, changes no entry that is there."""
+    shutil.copytree(pack.log, tmp_path / "log")
+    path = tmp_path / "log/tile/entries/001.p/44"
+    found = list(verify._unpack(path.read_bytes(), "bundle"))
+    _put(path, found[entries] + found[43:44] * (entries.stop - 43))
+
+    verdict = verify.verify(tmp_path / "log", pack.key)
+
+    assert [finding.where for finding in verdict.findings] == ["tile/entries/001.p/44"]
+
+
+def test_a_checkpoint_of_loose_form_is_found(pack: Pack, tmp_path: Path) -> None:
+    """Two signatures by one key, or two spellings of one: readers would pick differently."""
+    good = (pack.log / "checkpoint").read_text()
+    text, line = good.split("\n\n")
+    loose = line[:-3] + chr(ord(line[-3]) + 1) + line[-2:]
+    for name, changed in {"twice": good + line, "loose": f"{text}\n\n{loose}"}.items():
+        shutil.copytree(pack.log, tmp_path / name)
+        (tmp_path / name / "checkpoint").write_text(changed)
+
+        verdict = verify.verify(tmp_path / name, pack.key)
+
+        assert [finding.where for finding in verdict.findings] == ["checkpoint"]
+
+
 def test_an_older_export_is_found_by_a_checkpoint_kept_elsewhere(pack: Pack) -> None:
     """Rolling back leaves a validly signed log: only somebody's memory shows it."""
     newest, old = pack.log / "checkpoint", pack.older / "checkpoint"
@@ -345,6 +373,7 @@ def test_a_fork_is_found_by_a_checkpoint_kept_elsewhere(pack: Pack, tmp_path: Pa
         (lambda leaves: leaves[1].update(touch="t_x"), "never began"),
         (lambda leaves: leaves[2].update(touch="t_x"), "never began"),
         (lambda leaves: leaves[1].update(type="touch.began"), "began before"),
+        (lambda leaves: leaves[1].update(artifact="a_8", aseq=0), "another artifact"),
         (lambda leaves: leaves[1].pop("touch"), "field touch is missing"),
         (lambda leaves: leaves[1].pop("tenant"), "field tenant is missing"),
         (lambda leaves: leaves[1].update(tenant=7), "another type"),
@@ -397,6 +426,58 @@ def test_no_other_spelling_of_json_passes(data: bytes) -> None:
     """Two programs must not read two events in one entry."""
     with pytest.raises(verify.Bad):
         verify.parse_leaf(data, "leaf 0")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (b'"v":1', b'"v":1', None),
+        (b'"v":1', b'"v": 1', "canonical form"),
+        (b'"v":1', b'"v":1,"a":1', "canonical form"),
+        (b'"fernruf"', b'"fern\\u0072uf"', "canonical form"),
+        (b'"v":1', b'"v":1,"v":1', "canonical subset"),
+        (b'"v":1', b'"v":1.0', "canonical subset"),
+        (b'"v":1', b'"v":9007199254740993', "canonical subset"),
+        (b'"detail":{}', b'"detail":{"\xc3\xa4":1}', "canonical subset"),
+    ],
+)
+def test_a_good_leaf_spelled_otherwise_is_refused(old: bytes, new: bytes, what: str | None) -> None:
+    """All but the spelling is right here, so nothing else can be what refuses it."""
+    now = leaf.micros(START)
+    data = leaf.encode(an_event(), ts=now, log_region="eu-central", aseq=None, aprev=None)
+    assert old in data
+    changed = data.replace(old, new)
+
+    if what is None:
+        assert verify.parse_leaf(changed, "leaf 0")["tenant"] == "fernruf"
+    else:
+        with pytest.raises(verify.Bad, match=what):
+            verify.parse_leaf(changed, "leaf 0")
+
+
+_plain = st.none() | st.booleans() | st.text(max_size=9) | st.integers(-(2**54), 2**54)
+_nested = st.recursive(
+    _plain,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), _nested, max_size=4), st.integers(0, 10))
+def test_what_the_writer_accepts_the_verifier_accepts(detail: dict[str, Any], deep: int) -> None:
+    """Two codecs of one form: where they differ, a good log is accused or a bad one passes."""
+    value: Any = []
+    for _ in range(deep):
+        value = [value]
+    event = an_event(detail=detail | {"deep": value})
+    try:
+        data = leaf.encode(event, ts=1, log_region="eu-central", aseq=None, aprev=None)
+    except EventError:
+        return
+
+    fields = verify.parse_leaf(data, "leaf 0")
+
+    assert fields == canonical.decode(data)
 
 
 def test_both_readers_know_the_same_events() -> None:
@@ -532,6 +613,7 @@ def test_pipes_links_and_odd_names_inside_a_pack_are_findings(pack: Pack, tmp_pa
     for name in ("pipe", "link", "huge", "odd"):
         done = _run(tmp_path / name, "--key", str(pack.key), env={"LC_ALL": "C"})
         assert (name, done.returncode, done.stderr) == (name, 1, "")
+        assert name == "odd" or f"{target}: is missing or cannot be read" in done.stdout
 
 
 def test_open_touches_and_other_files_are_noted_not_accused(pack: Pack, tmp_path: Path) -> None:

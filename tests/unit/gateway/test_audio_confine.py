@@ -99,6 +99,15 @@ def test_limits_stand_beside_the_filter(sealed: subprocess.Popen[bytes]) -> None
     assert "NoNewPrivs:\t1" in status
 
 
+def test_a_lower_limit_from_outside_stays() -> None:
+    """A container may allow less than we ask for: that is a limit too, not a failure."""
+    lower = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2)\n"
+
+    tried = run(lower + SEAL + "try: bytearray(800 << 20)\nexcept MemoryError: print('refused')")
+
+    assert tried.stdout == "refused\n", tried.stderr
+
+
 def test_a_sealed_process_leaves_no_image() -> None:
     """A core or a debugger's copy would be plaintext on a disk."""
     no_filter = "confine._filter = lambda machine: None\n"

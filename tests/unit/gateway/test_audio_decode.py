@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import oggs
 
-from gateway.audio import child
+from gateway.audio import child, decode
 from gateway.audio.decode import Decoder, Limits
 from gateway.errors import AudioBusyError, AudioRefusedError
 
@@ -101,6 +102,54 @@ async def test_junk_is_the_notes_fault(decoder: Decoder) -> None:
     """What the codec rejects will be rejected again: retrying is of no use."""
     with pytest.raises(AudioRefusedError, match=r"^decode\.failed$"):
         await decoder.decode(b"OggS" + bytes(400))
+
+
+async def test_a_note_that_cannot_be_decoded_ends_cleanly(decoder: Decoder) -> None:
+    """No traceback and no exit code: only what the process did not answer for is a crash."""
+    await process_of(decoder)
+    slot = decoder._slots.get_nowait()
+
+    answer = await slot._exchange(b"OggS" + bytes(400), Limits())
+    status = await slot._status()
+
+    decoder._slots.put_nowait(slot)
+    assert (answer, status) == (child.FAILED, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        (b"", -signal.SIGKILL, AudioBusyError("decode.killed")),
+        (child.DONE, -signal.SIGKILL, AudioBusyError("decode.killed")),
+        (b"", os.EX_OSERR, AudioBusyError("decode.unavailable")),
+        (child.DONE + bytes(8), 1, AudioRefusedError("decode.failed")),
+        (bytes(8), 0, AudioRefusedError("decode.failed")),
+        (child.LIMITS, 0, AudioRefusedError("decode.limits")),
+    ],
+)
+async def test_an_end_is_read_for_what_the_caller_can_do(
+    answer: bytes, status: int, error: AudioBusyError | AudioRefusedError
+) -> None:
+    """Sound from a process that did not end well may be half of it: it is never used."""
+    with pytest.raises(type(error), match=f"^{error}$"):
+        decode._pcm(answer, status)
+
+
+async def test_an_answer_has_a_greatest_length() -> None:
+    """A process that a note took over must not fill the gateway's memory."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.send(bytes(11))
+
+        with pytest.raises(AudioRefusedError, match=r"^decode\.limits$"):
+            await decode._receive(ours, 10)
+
+
+def test_the_worker_counts_the_sound_it_makes() -> None:
+    """It stops early, with the memory and the time that the rest of a bomb would have taken."""
+    with pytest.raises(child.OverlongError):
+        child.to_pcm(oggs.note(3), max_seconds=1)
 
 
 async def test_a_bomb_stops_at_the_sound_limit() -> None:

@@ -233,6 +233,13 @@ def test_a_sender_is_known_by_what_came(
     assert only(delivery(message, contacts=contacts)).sender == sender
 
 
+def test_a_message_from_nobody_is_not_given_to_one_of_two_contacts() -> None:
+    """A guess would put one person's words on the other's record."""
+    contacts = [{"wa_id": PHONE}, {"wa_id": "12025550199"}]
+
+    assert parsed(delivery(item(**{"from": None}), contacts=contacts)) == ((), {"malformed": 1})
+
+
 @pytest.mark.parametrize("spelt", [base64.b64encode(DIGEST).decode(), DIGEST.hex()])
 def test_a_digest_is_read_in_both_spellings(spelt: str) -> None:
     """Webhooks say base64, metadata says hexadecimal: both are the same 32 bytes."""
@@ -296,7 +303,7 @@ def test_a_changed_user_id_names_both() -> None:
 
 def test_errors_are_read_in_all_three_places() -> None:
     """131035 is a lost message and 131053 a lost reply: both must reach the record."""
-    status = {"id": "wamid.a", "status": "failed", "timestamp": str(SENT)}
+    status: dict[str, Any] = {"id": "wamid.a", "status": "failed", "timestamp": str(SENT)}
     status |= {"biz_opaque_callback_data": "reply-1", "errors": [{"code": 131053}]}
     broken = item(type="unsupported", text=None, errors=[{"code": 131051}])
 

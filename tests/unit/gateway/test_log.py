@@ -194,7 +194,8 @@ def test_a_warning_is_routed_too(stream: io.StringIO) -> None:
     """Python prints warnings, text and all, to stderr by itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        logging.captureWarnings(capture=True)
+        logging.captureWarnings(capture=False)
+        log.configure(stream=stream)
         warnings.warn(CANARY, stacklevel=1)
 
     assert [line["logger"] for line in lines(stream)] == ["py.warnings"]

@@ -70,7 +70,7 @@ def test_changed_words_need_a_new_version() -> None:
     """A version names exact words: edit a notice, raise the version, and pin the new hashes."""
     found = {tag: phrases.notice(tag, "Clinic").sha256 for tag in LANGUAGES}
 
-    assert SHOWN == {phrases.VERSION: found}
+    assert {phrases.VERSION: found} == SHOWN
 
 
 def test_a_controllers_name_is_no_template() -> None:
@@ -208,6 +208,7 @@ def test_a_no_in_the_same_breath_is_a_negation(text: str) -> None:
 def test_a_twofold_no_is_not_a_no() -> None:
     """Who does not refuse has not refused, and has not agreed in so many words."""
     assert phrases.command("no rechazo", ["es"]) is None
+    assert phrases.command("no, no rechazo", ["es"]) is None
     assert phrases.command("Nein, ich lehne ab", ["de"]) is Command.REFUSE
 
 

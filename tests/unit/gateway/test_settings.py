@@ -439,7 +439,7 @@ def test_media_hosts_are_plain_names(write: Write, host: str, good: bool) -> Non
         assert "media_hosts" in faults(path)[0]
 
 
-@pytest.mark.parametrize("content", [b"[cell", b"\xff", f'a = "{CANARY}'.encode()])
+@pytest.mark.parametrize("content", [b"[cell", b"\xff", f'["{CANARY}"]\n["{CANARY}"]'.encode()])
 def test_a_file_that_is_not_toml_is_one_fault(write: Write, content: bytes) -> None:
     """The parser's own message may quote the line, and the line may hold a secret."""
     path = write("")

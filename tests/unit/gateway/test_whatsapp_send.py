@@ -1,6 +1,7 @@
 """Sending against the simulator: what people get, what is refused, and what is in doubt."""
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Awaitable, Callable
 
@@ -213,24 +214,25 @@ async def test_doubt_is_told_apart_from_failure(
     assert len(person.inbox) == arrived
 
 
-async def test_silence_after_the_request_is_doubt(
+async def test_an_answer_that_never_ends_is_doubt(
     graph: GraphWorld, http: httpx2.AsyncClient, person: Person
 ) -> None:
-    """The request left: whether it took effect is not known when the deadline strikes."""
-    gate = asyncio.Event()
+    """A header now and then keeps every read timeout happy: only a total deadline ends it."""
 
-    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await gate.wait()
-        writer.close()
-        await writer.wait_closed()
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not writer.is_closing():
+                writer.write(b"1\r\n \r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
 
-    async with await asyncio.start_server(stall, "127.0.0.1") as server:
+    async with await asyncio.start_server(drip, "127.0.0.1") as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        stalled = Graph(http, account(graph, graph=url), deadline_s=0.2)
+        endless = Graph(http, account(graph, graph=url), deadline_s=0.2)
 
         with pytest.raises(ChannelUnknownError, match="no_answer"):
-            await stalled.text(TO, "hello", opaque="reply-1")
-        gate.set()
+            await endless.text(TO, "hello", opaque="reply-1")
 
 
 async def test_a_connection_that_was_never_made_is_busy(

@@ -67,6 +67,12 @@ def test_the_deepest_allowed_body_is_read() -> None:
     assert strict.loads(b"[" * 32 + b"]" * 32) is not None
 
 
+@pytest.mark.parametrize("number", [10**19 - 1, 1 - 10**19])
+def test_the_longest_allowed_number_is_read(number: int) -> None:
+    """A sign is no digit: both ends of the range are as long."""
+    assert strict.loads(f"[{number}]".encode()) == [number]
+
+
 def test_paired_surrogates_are_an_emoji() -> None:
     """Meta escapes every emoji as a pair: only lone halves are refused."""
     assert strict.loads(b'["\\ud83d\\ude00 \\\\ud800"]') == ["\U0001f600 \\ud800"]

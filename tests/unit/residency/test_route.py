@@ -77,10 +77,11 @@ def test_few_failures_do_not_open(health: Health) -> None:
 def test_failures_far_apart_do_not_open(health: Health, clock: Clock) -> None:
     """Three failures in a day are not an outage."""
     for _ in range(FAILURES):
-        health.failed("a")
         clock.now += WINDOW_S
+        health.failed("a")
 
     assert health.admit("a")
+    assert health.open() == frozenset()
 
 
 def test_a_success_between_clears_the_count(health: Health) -> None:
@@ -116,9 +117,9 @@ def test_a_trial_that_never_reports_is_followed_by_another(health: Health, clock
 
 
 def test_a_failed_trial_means_another_rest(health: Health, clock: Clock) -> None:
-    """One failure is enough while it is on trial."""
+    """One failure is enough while it is on trial, however long ago the others were."""
     _break(health)
-    clock.now += REST_S
+    clock.now += WINDOW_S + REST_S
     assert health.admit("a")
     clock.now += REST_S - 1
     health.failed("a")

@@ -228,6 +228,28 @@ async def test_a_writer_that_lost_its_row_removes_its_object(
 
 
 @pytest.mark.anyio
+async def test_a_row_is_kept_only_with_its_own_object(
+    custody: Custody, objects: FaultyObjects, tables: AsyncEngine
+) -> None:
+    """A second writer took the row and failed: the first one's object is not the row's."""
+
+    async def take_and_fail() -> None:
+        objects.on_put = None
+        objects.fail_before.add("put")
+        with pytest.raises(ObjectsError):
+            await custody.put(NOTE, label(), DUE)
+        objects.fail_before.clear()
+
+    objects.on_put = take_and_fail
+    with pytest.raises(CustodyError):
+        await custody.put(NOTE, label(), DUE)
+
+    assert await states(tables) == [("storing", "due")]
+    assert await objects.names() == []
+    assert await custody.open(await custody.put(NOTE, label(), DUE)) == NOTE
+
+
+@pytest.mark.anyio
 async def test_an_epoch_that_closes_meanwhile_refuses_the_artifact(
     tables: AsyncEngine, keyring: LocalKeyring, objects: FaultyObjects, vault_clock: Clock
 ) -> None:

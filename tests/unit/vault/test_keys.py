@@ -9,9 +9,10 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.custody import START, Clock, label
 
+from vault.epochs import epoch_end, epoch_of
 from vault.errors import GoneError, KeyringError, LabelError, TamperedError
 from vault.keyrings.local import LocalKeyring
-from vault.keys import Keys, epoch_end, epoch_of
+from vault.keys import Keys
 from vault.model import Kind, Label, WrappedKey
 from vault.tables import epoch_keys, named_keys, subject_keys
 
@@ -302,6 +303,27 @@ async def test_a_failed_call_answers_everybody(
     assert [type(answer) for answer in answers] == [KeyringError] * 3
     counting.away = False
     assert await other.small_key("s1", "memory")
+
+
+@pytest.mark.anyio
+async def test_a_keyring_that_is_away_hides_no_erasure(
+    tables: AsyncEngine, counting: CountingKeyring, vault_clock: Clock
+) -> None:
+    """To say "not now" of an erased person would keep their job alive until the keyring is back."""
+    keys = fresh(tables, counting, vault_clock)
+    for subject in ("s1", "s2", "s3", "s4"):
+        await keys.small_key(subject, "memory", create=True)
+    await keys.destroy_subject("s3")
+    counting.away = True
+    other = fresh(tables, counting, vault_clock)
+
+    answers = await asyncio.gather(
+        *(other.small_key(subject, "memory") for subject in ("s1", "s2", "s3", "s4")),
+        return_exceptions=True,
+    )
+
+    kinds = [type(answer) for answer in answers]
+    assert kinds == [KeyringError, KeyringError, GoneError, KeyringError]
 
 
 @pytest.mark.anyio
