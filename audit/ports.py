@@ -135,3 +135,34 @@ class LogStore(LogReads, Protocol):
     async def commit(self, batch: Batch) -> None:
         """Make *batch* durable as one transaction, if the log still has *batch.first* leaves."""
         ...
+
+
+class Shelf(Protocol):
+    """
+    Where the logs of one *region* stand, one per quarter (``2026q4``).
+
+    Opening for writing makes what is missing; opening for reading takes no lock. Raise
+    `StoreError`. Trust: as `LogStore`.
+    """
+
+    region: str
+
+    def quarters(self) -> list[str]:
+        """Return the quarters that have a log, oldest first."""
+        ...
+
+    def open(self, quarter: str) -> tuple[LogStore, HighWater]:
+        """Return the log of *quarter* for its one writer, and its high-water mark."""
+        ...
+
+    def reads(self, quarter: str) -> LogReads:
+        """Return the log of *quarter* for reading."""
+        ...
+
+    def vkey(self, quarter: str) -> str:
+        """Return the key that verifies the log of *quarter*."""
+        ...
+
+    def keep_vkey(self, quarter: str, vkey: str) -> None:
+        """Keep the key that verifies the log of *quarter* beside it."""
+        ...

@@ -5,29 +5,21 @@ The trail of one region: a log per quarter, one after the other.
 - The end of a touch goes where its beginning is, and an event told again is looked for in the
   quarter of its time, so that each log can be verified by itself. The artifact chain
   (``aseq``) starts anew in each log for the same reason.
-- On disk: ``<directory>/<region>/<quarter>.db`` and the ``.vkey`` that verifies it, and a
-  ``.mark`` in *marks*, which should be another volume.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from audit.errors import NotInLogError, StoreError
 from audit.log import Log
 from audit.model import Event, EventType, Leaf, Receipt
-from audit.ports import Signer
+from audit.ports import Shelf, Signer
 from audit.reader import Reader
-from audit.stores.mark import FileMark
-from audit.stores.sqlite import SqliteReads, SqliteStore
 
 ORG = "vocustody.example"
-_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
-_QUARTER = re.compile(r"[0-9]{4}q[1-4]", re.ASCII)
 
 
 def quarter(at: datetime) -> str:
@@ -38,8 +30,8 @@ def quarter(at: datetime) -> str:
 class Quarters:
     """The logs of one region for reading, oldest first; an async context manager."""
 
-    def __init__(self, home: Path, logs: Mapping[str, Reader]) -> None:
-        self._home = home
+    def __init__(self, shelf: Shelf, logs: Mapping[str, Reader]) -> None:
+        self._shelf = shelf
         self._readers = dict(logs)
 
     async def leaves(
@@ -72,10 +64,7 @@ class Quarters:
 
     def vkey(self, quarter: str | None = None) -> str:
         """Return the key that verifies the log of *quarter* (the newest by default)."""
-        try:
-            return (self._home / f"{quarter or self.quarters()[-1]}.vkey").read_text().strip()
-        except OSError as exc:
-            raise StoreError(f"the vkey of this log: {type(exc).__name__}") from None
+        return self._shelf.vkey(quarter or self.quarters()[-1])
 
     async def close(self) -> None:
         """Close every log; safe to call twice."""
@@ -98,13 +87,10 @@ class Trail(Quarters):
     """The logs of one region, and the right to append to them."""
 
     def __init__(
-        self, home: Path, marks: Path, *, region: str, signer: Signer,
-        now: Callable[[], datetime], org: str,
-    ) -> None:  # fmt: skip
-        super().__init__(home, {})
+        self, shelf: Shelf, *, signer: Signer, now: Callable[[], datetime], org: str
+    ) -> None:
+        super().__init__(shelf, {})
         self._logs: dict[str, Log] = {}
-        self._marks = marks
-        self._region = region
         self._signer = signer
         self._now = now
         self._org = org
@@ -112,28 +98,17 @@ class Trail(Quarters):
 
     @classmethod
     async def open(
-        cls,
-        directory: Path,
-        region: str,
-        signer: Signer,
-        now: Callable[[], datetime],
-        org: str = ORG,
-        *,
-        marks: Path | None = None,
+        cls, shelf: Shelf, signer: Signer, now: Callable[[], datetime], org: str = ORG
     ) -> Self:
         """
-        Open the trail of *region*; its logs are named ``audit.<org>/<region>/<quarter>``.
+        Open the trail on *shelf*; its logs are named ``audit.<org>/<region>/<quarter>``.
 
         Raises: `ForkError` if a log is not what was last signed; `LockedError` if another
         process writes it; `StoreError`.
         """
-        home = _home(directory, region)
-        marks = (directory / "marks" if marks is None else marks) / region
-        for folder in (home, marks):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        trail = cls(home, marks, region=region, signer=signer, now=now, org=org)
+        trail = cls(shelf, signer=signer, now=now, org=org)
         try:
-            for name in sorted({*_quarters(home), quarter(now())}):
+            for name in sorted({*shelf.quarters(), quarter(now())}):
                 await trail._log(name)
         except BaseException:
             await trail.close()
@@ -141,13 +116,12 @@ class Trail(Quarters):
         return trail
 
     @staticmethod
-    async def read(directory: Path, region: str) -> Quarters:
-        """Open the trail of *region* for reading only, also while another process writes it."""
-        home = _home(directory, region)
-        names = _quarters(home)
+    async def read(shelf: Shelf) -> Quarters:
+        """Open the trail on *shelf* for reading only, also while another process writes it."""
+        names = shelf.quarters()
         if not names:
-            raise StoreError(f"{region}: there is no audit log here")
-        return Quarters(home, {name: Reader(SqliteReads(home / f"{name}.db")) for name in names})
+            raise StoreError(f"{shelf.region}: there is no audit log here")
+        return Quarters(shelf, {name: Reader(shelf.reads(name)) for name in names})
 
     async def append(self, event: Event) -> Receipt:
         """Append *event* to the log it belongs to; see `Log.append`."""
@@ -172,25 +146,14 @@ class Trail(Quarters):
             return self._logs[name]
 
     async def _open(self, name: str) -> Log:
+        store, mark = self._shelf.open(name)
         log = await Log.open(
-            SqliteStore(self._home / f"{name}.db"),
+            store,
             self._signer,
-            origin=f"audit.{self._org}/{self._region}/{name}",
-            region=self._region,
+            origin=f"audit.{self._org}/{self._shelf.region}/{name}",
+            region=self._shelf.region,
             now=self._now,
-            mark=FileMark(self._marks / f"{name}.mark"),
+            mark=mark,
         )
-        draft = self._home / f".{name}.vkey"
-        draft.write_text(f"{log.key}\n")
-        draft.replace(self._home / f"{name}.vkey")  # a reader sees a whole key or none
+        self._shelf.keep_vkey(name, str(log.key))
         return log
-
-
-def _home(directory: Path, region: str) -> Path:
-    if not _REGION.fullmatch(region):
-        raise StoreError("region: expected lower-case letters, digits and hyphens")
-    return directory / region
-
-
-def _quarters(home: Path) -> list[str]:
-    return sorted(path.stem for path in home.glob("*.db") if _QUARTER.fullmatch(path.stem))

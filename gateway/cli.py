@@ -87,9 +87,8 @@ def where_command(
     as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
 ) -> int:
     """Say where a recording was at a time, and which processor touched it."""
-    told = _settings(config)
-    directory = stores.audit_directory(told)
-    found = asyncio.run(inspect.where(directory, told.cell.region, ident, inspect.moment(at)))
+    shelf = stores.shelf(_settings(config))
+    found = asyncio.run(inspect.where(shelf, ident, inspect.moment(at)))
     print(_json(asdict(found)) if as_json else found.sentence)
     return 0
 
@@ -101,9 +100,7 @@ def timeline_command(
     as_json: AsJson = False,  # noqa: FBT002 - same
 ) -> int:
     """List everything the trail says about an id."""
-    told = _settings(config)
-    directory = stores.audit_directory(told)
-    entries = asyncio.run(inspect.entries(directory, told.cell.region, ident))
+    entries = asyncio.run(inspect.entries(stores.shelf(_settings(config)), ident))
     print(_json([asdict(entry) for entry in entries]) if as_json else _table(entries))
     return 0
 
@@ -133,9 +130,7 @@ def export_command(
     quarter: Annotated[str | None, typer.Option("--quarter", help="Such as 2026q4.")] = None,
 ) -> int:
     """Write the audit log as static files that anybody can verify."""
-    told = _settings(config)
-    directory = stores.audit_directory(told)
-    print(asyncio.run(inspect.export_log(directory, told.cell.region, to, quarter)))
+    print(asyncio.run(inspect.export_log(stores.shelf(_settings(config)), to, quarter)))
     return 0
 
 

@@ -18,6 +18,7 @@ from gateway.fallback import through
 from gateway.note import Note
 from gateway.permit import permitted
 from gateway.ports import Ports
+from gateway.session import Memory
 from gateway.touch import touching
 from gateway.whatsapp.payload import VoiceNote
 from policy.model import Allowed, Stage
@@ -29,27 +30,32 @@ from vault.model import Artifact, Kind
 VOICED_S = 0.3
 
 
-async def words(note: Note, language: str, ports: Ports) -> Transcript:
+async def words(note: Note, known: Memory, ports: Ports) -> Transcript:
     """
-    Return the words of *note*: typed (taken to be in *language*), or transcribed once.
+    Return the words of *note*: typed, or transcribed once.
+
+    A note that completes a request is in that request's language; what is *known* says so.
 
     Raises `AudioError`, `ChannelError`, `DecisionError`, `NoProcessorError`.
     """
     if not note.spoken:
-        return Transcript(text=note.typed, language=language, confidence=1.0)
+        return Transcript(
+            text=note.typed, language=known.language or note.tenant.languages[0], confidence=1.0
+        )
     label = note.label(Kind.TRANSCRIPT)
     if kept := await ports.custody.describe(label.artifact):
         await record.kept(note, kept, ports)
         return msgspec.json.decode(await ports.custody.open(kept), type=Transcript)
     audio = await _prepared(await _captured(note, ports), note, ports)
     allowed = await permitted(note, Stage.TRANSCRIBE, ports)
+    languages = (known.language,) if known.pending else note.tenant.languages
     heard = await through(
         note,
         allowed,
         "transcribe",
         note.job.artifact,
         ports.hearing,
-        lambda processor: _transcribe(processor, audio, note.tenant.languages),
+        lambda processor: _transcribe(processor, audio, languages),
         ports,
     )
     seconds = allowed.obligations.transcript_seconds

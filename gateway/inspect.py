@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit import export, timeline
 from audit.errors import NotInLogError
 from audit.model import Entry, Leaf, Whereabouts
+from audit.ports import Shelf
 from audit.trail import Quarters, Trail
 from gateway import db
 from gateway.errors import GatewayError
@@ -49,21 +50,21 @@ async def leaves(trail: Quarters, ident: str) -> list[Leaf]:
     return found
 
 
-async def where(directory: Path, region: str, ident: str, at: datetime) -> Whereabouts:
+async def where(shelf: Shelf, ident: str, at: datetime) -> Whereabouts:
     """Return where artifact *ident* was at *at*, and who handled it."""
-    async with await Trail.read(directory, region) as trail:
+    async with await Trail.read(shelf) as trail:
         return timeline.whereabouts(ident, at, await leaves(trail, ident))
 
 
-async def entries(directory: Path, region: str, ident: str) -> tuple[Entry, ...]:
+async def entries(shelf: Shelf, ident: str) -> tuple[Entry, ...]:
     """Return everything the trail says about *ident*, oldest first."""
-    async with await Trail.read(directory, region) as trail:
+    async with await Trail.read(shelf) as trail:
         return timeline.timeline(await leaves(trail, ident))
 
 
-async def export_log(directory: Path, region: str, to: Path, quarter: str | None) -> str:
+async def export_log(shelf: Shelf, to: Path, quarter: str | None) -> str:
     """Write the log of *quarter* (the newest by default) to *to*; return its origin and size."""
-    async with await Trail.read(directory, region) as trail:
+    async with await Trail.read(shelf) as trail:
         head = await export.export(trail.reader(quarter), to, vkey=trail.vkey(quarter))
     return f"{head.origin}: {head.size} leaves"
 

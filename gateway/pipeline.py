@@ -47,7 +47,7 @@ async def _heard(note: Note, known: Memory, ports: Ports) -> Turn:
     at = int(ports.now().timestamp())
     spoken, language = note.spoken, known.language or note.tenant.languages[0]
     try:
-        words = await hearing.words(note, language, ports)
+        words = await hearing.words(note, known, ports)
         text = await understanding.redacted(words, note, ports)
     except outcome.TROUBLES as exc:
         log.get().info("note.unheard", reason=outcome.reason(exc))

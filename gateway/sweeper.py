@@ -5,7 +5,7 @@ A tick that is missed, late or doubled changes nothing: rows are leased, and wha
 due until it is done.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -15,7 +15,6 @@ from audit.model import Event, EventType
 from gateway import log, record
 from gateway.jobs import micros
 from gateway.ports import Ports
-from gateway.relay import Relay
 from gateway.schema import inbox, jobs, replies, statuses
 from vault import retention
 
@@ -25,13 +24,18 @@ BATCH = 200
 
 
 class Sweeper:
-    """Runs the cell's recurring work; *owner* names it in the leases it takes."""
+    """Runs the cell's recurring work, and hourly *chores*; *owner* names it in its leases."""
 
     def __init__(
-        self, ports: Ports, relay: Relay, *, owner: str, retention_tick_s: float = 5.0
+        self,
+        ports: Ports,
+        *,
+        owner: str,
+        chores: Sequence[Callable[[], Awaitable[None]]] = (),
+        retention_tick_s: float = 5.0,
     ) -> None:
         self._ports = ports
-        self._relay = relay
+        self._chores = chores
         self._owner = owner
         self._scheduler = AsyncIOScheduler(
             timezone="UTC",
@@ -125,5 +129,6 @@ class Sweeper:
         async with self._ports.engine.begin() as tx:
             await tx.execute(delete(inbox).where(inbox.c.received_at < old))
             await tx.execute(delete(statuses).where(statuses.c.at < old))
-        await self._relay.forget()
+        for chore in self._chores:
+            await chore()
         await retention.reconcile(self._ports.custody)

@@ -167,7 +167,8 @@ class _Child:
         except OSError:
             await self.end()
             raise AudioBusyError("decode.unavailable") from None
-        except ZeroDivisionError:
+        except BaseException:
+            await self.end()
             raise
 
     async def _exchange(self, content: bytes, limits: Limits) -> bytes:
@@ -211,8 +212,6 @@ async def _receive(source: socket.socket, most: int) -> bytes:
     with suppress(ConnectionError):
         while chunk := await loop.sock_recv(source, _CHUNK):
             found += chunk
-            if len(found) > most:
-                raise AudioRefusedError("decode.limits")
     return bytes(found)
 
 

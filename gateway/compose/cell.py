@@ -88,7 +88,7 @@ async def _run(settings: Settings, stack: AsyncExitStack) -> Cell:
     owner = f"{settings.cell.id}/{secrets.token_hex(8)}"
     inbox = Inbox(ports.engine, ports.keys, ports.custody, now=now, committed=relay.wake)
     worker = Worker(ports, broker, owner=owner, concurrency=settings.worker.concurrency)
-    sweeper = Sweeper(ports, relay, owner=owner)
+    sweeper = Sweeper(ports, owner=owner, chores=[relay.forget])
     for part in (relay, worker, sweeper, inbox):
         part.start()
         stack.push_async_callback(part.aclose)

@@ -9,9 +9,10 @@ import hvac
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from audit.ports import Signer
+from audit.ports import Shelf, Signer
 from audit.signers.local import LocalSigner
 from audit.signers.transit import TransitSigner
+from audit.stores.folder import Folder
 from audit.trail import Trail
 from gateway import db, migrations
 from gateway.broker import Broker
@@ -91,16 +92,14 @@ async def objects(settings: Settings) -> Objects:
 
 async def trail(settings: Settings, stack: AsyncExitStack) -> Trail:
     """Open the audit trail of the cell's region."""
-    opened = await Trail.open(
-        audit_directory(settings), settings.cell.region, await _signer(settings), now
-    )
+    opened = await Trail.open(shelf(settings), await _signer(settings), now)
     stack.push_async_callback(opened.close)
     return opened
 
 
-def audit_directory(settings: Settings) -> Path:
-    """Return where the cell's logs are kept."""
-    return settings.cell.data / "audit"
+def shelf(settings: Settings) -> Shelf:
+    """Return where the cell's logs stand."""
+    return Folder(settings.cell.data / "audit", settings.cell.region)
 
 
 async def _signer(settings: Settings) -> Signer:
@@ -124,7 +123,7 @@ async def broker(settings: Settings, stack: AsyncExitStack) -> Broker:
         server = NatsServer(
             settings.cell.data / "nats", name=settings.cell.id, region=settings.cell.region
         )
-        server.start()  # here, not in a pool: the kernel ends it with the thread that made it
+        await asyncio.to_thread(server.start)
         stack.push_async_callback(asyncio.to_thread, server.stop)
         url: str = server.url
         token: str | None = server.token

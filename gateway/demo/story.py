@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from audit.stores.folder import Folder
 from audit.trail import Trail
 from gateway.demo import town
 from gateway.demo.claims import Claims
@@ -251,7 +252,7 @@ def _downloads(town: Town, resident: Resident) -> int:
 
 
 async def _leaves(resident: Resident) -> list[dict[str, Any]]:
-    async with await Trail.read(resident.audit, resident.place.region) as trail:
+    async with await Trail.read(Folder(resident.audit, resident.place.region)) as trail:
         _, head = await trail.reader().head()
         return [json.loads(entry) for entry in await trail.reader().entries(0, head.size)]
 

@@ -146,6 +146,8 @@ async def test_meaning_goes_beyond_words(meaning: Understander) -> None:
 @pytest.mark.anyio
 async def test_the_published_accuracy_holds(meaning: Understander) -> None:
     """The docstring's figures are a promise: a lesser model or weight must not slip in."""
+    assert isinstance(meaning, NearestExample)
+    await meaning.warm(INTENTS)
     told = tomllib.loads((CORPUS / "utterances.toml").read_text(encoding="utf-8"))
     said = [(tag, wish, text) for _, tag, wish, text in told["heard"]]
     said += [(tag, wish, text) for tag, wish, text in told["written"]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from audit.stores.folder import Folder
 from audit.trail import Trail
 from gateway.demo.cells import CellProcess, TenantPlan, write_settings
 from gateway.demo.graph import GraphWorld, Line
@@ -37,7 +38,7 @@ class Town:
     async def leaves(self) -> list[dict[str, Any]]:
         """Return every leaf of the cell's trail, as stored."""
         directory = self.cell.config.parent / "data" / "audit"
-        async with await Trail.read(directory, REGION) as trail:
+        async with await Trail.read(Folder(directory, REGION)) as trail:
             _, head = await trail.reader().head()
             return [json.loads(entry) for entry in await trail.reader().entries(0, head.size)]
 

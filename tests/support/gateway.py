@@ -1,6 +1,5 @@
 """The gateway's tables on a real database, and a clock that a test can move."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +15,7 @@ class Clock:
         self.at = datetime(2026, 11, 19, 14, 0, tzinfo=UTC)
 
     def __call__(self) -> datetime:
+        """Return the time it is."""
         return self.at
 
     def move(self, seconds: float) -> None:
@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def cell_db(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
-    """Yield a database with every table a cell has, built by the migrations."""
+async def cell_db(engine: AsyncEngine) -> AsyncEngine:
+    """Return a database with every table a cell has, built by the migrations."""
     await migrations.upgrade(engine)
-    yield engine
+    return engine

@@ -7,6 +7,7 @@ import pytest
 from support.gateway import Clock
 
 from audit.signers.local import LocalSigner
+from audit.stores.folder import Folder
 from audit.trail import Trail
 
 
@@ -14,6 +15,6 @@ from audit.trail import Trail
 async def trail(tmp_path: Path, clock: Clock) -> AsyncIterator[Trail]:
     """Yield the trail of a region ``eu-central`` in a fresh directory."""
     signer = LocalSigner.open(tmp_path / "signing-key.pem")
-    opened = await Trail.open(tmp_path / "audit", "eu-central", signer, clock)
+    opened = await Trail.open(Folder(tmp_path / "audit", "eu-central"), signer, clock)
     yield opened
     await opened.close()

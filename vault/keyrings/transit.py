@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import hvac  # type: ignore[import-untyped]
+import hvac
 import requests
 
 from vault.errors import GoneError, KeyringError

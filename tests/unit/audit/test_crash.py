@@ -13,6 +13,7 @@ from support.audit import Clock
 from audit import note, verify
 from audit.export import export
 from audit.signers.local import LocalSigner
+from audit.stores.folder import Folder
 from audit.trail import Trail
 
 _WRITER = """
@@ -20,6 +21,7 @@ import asyncio, sys
 from pathlib import Path
 from support.audit import Clock, an_event
 from audit.signers.local import LocalSigner
+from audit.stores.folder import Folder
 from audit.trail import Trail
 
 async def producer(trail, name):
@@ -33,7 +35,8 @@ async def producer(trail, name):
 
 async def main():
     home = Path(sys.argv[1])
-    trail = await Trail.open(home, "eu-central", LocalSigner.open(home / "key.pem"), Clock())
+    signer = LocalSigner.open(home / "key.pem")
+    trail = await Trail.open(Folder(home, "eu-central"), signer, Clock())
     await asyncio.gather(*[producer(trail, name) for name in range(16)])
 
 asyncio.run(main())
@@ -51,7 +54,7 @@ async def test_a_kill_at_any_moment_loses_no_acknowledged_event(tmp_path: Path) 
     for n in range(_ROUNDS):
         acked |= _write_and_kill(tmp_path, n, lines=rng.randrange(1, 400))
         signer = LocalSigner.open(tmp_path / "key.pem")
-        async with await Trail.open(tmp_path, "eu-central", signer, Clock()) as trail:
+        async with await Trail.open(Folder(tmp_path, "eu-central"), signer, Clock()) as trail:
             heads.append(note.unverified(await trail.checkpoint()))
             await export(trail.reader(), tmp_path / f"out-{n}", vkey=trail.vkey())
 

@@ -13,6 +13,7 @@ from audit.errors import ForkError, LockedError, NotInLogError, StoreError
 from audit.export import export
 from audit.model import EventType
 from audit.signers.local import LocalSigner
+from audit.stores.folder import Folder
 from audit.trail import Trail, quarter
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,7 @@ _SIGNER = LocalSigner(Ed25519PrivateKey.generate())
 
 
 async def _open(home: Path, clock: Clock) -> Trail:
-    return await Trail.open(home, "eu-central", _SIGNER, clock)
+    return await Trail.open(Folder(home, "eu-central"), _SIGNER, clock)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ async def test_reading_takes_no_lock_and_writing_takes_one(tmp_path: Path) -> No
     async with await _open(tmp_path, Clock()) as trail:
         await trail.append(an_event(artifact="a_1"))
 
-        async with await Trail.read(tmp_path, "eu-central") as reading:
+        async with await Trail.read(Folder(tmp_path, "eu-central")) as reading:
             seen = await reading.leaves(artifact="a_1")
             await trail.append(an_event(artifact="a_1"))
             then = await reading.leaves(artifact="a_1")
@@ -117,10 +118,10 @@ async def test_a_rolled_back_quarter_stops_the_start(tmp_path: Path) -> None:
 async def test_what_is_not_there_is_said_plainly(tmp_path: Path) -> None:
     """A wrong region or quarter must not look like an empty trail."""
     with pytest.raises(StoreError, match="no audit log"):
-        await Trail.read(tmp_path, "eu-west")
+        await Trail.read(Folder(tmp_path, "eu-west"))
     for region in ("../eu", "", "EU", "a/b"):
         with pytest.raises(StoreError, match="region"):
-            await Trail.read(tmp_path, region)
+            await Trail.read(Folder(tmp_path, region))
     async with await _open(tmp_path, Clock()) as trail:
         with pytest.raises(NotInLogError):
             trail.reader("1999q1")

@@ -25,7 +25,7 @@ BODY = "the canary sings at noon"
 def message(name: str, body: str = BODY, phone: str = PHONE) -> Message:
     """Return one typed message."""
     return Message(
-        phone_number_id="1", id=f"wamid.{name}", sender=Identity(phone=phone), sent_at=1_763_000_000,
+        phone_number_id="1", id=f"wamid.{name}", sender=Identity(phone=phone), sent_at=1_763_000,
         content=Text(body=body),
     )  # fmt: skip
 
@@ -53,6 +53,11 @@ class World:
         async with self.engine.connect() as tx:
             query = select(func.count()).select_from(table)  # type: ignore[arg-type]
             return int((await tx.execute(query)).scalar_one())
+
+
+def everything(directory: Path) -> bytes:
+    """Return the bytes of every file under *directory*."""
+    return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
 
 
 @pytest.fixture
@@ -111,8 +116,7 @@ async def test_nothing_personal_is_written_in_clear(world: World, tmp_path: Path
     await world.inbox.accept("t", parsed(message("HBgLMTIwMjU1NTAxNDM")))
     await world.inbox.aclose()
 
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    written = b"".join(path.read_bytes() for path in files)
+    written = everything(tmp_path)
     assert len(written) > 10_000
     for canary in (BODY, PHONE, "HBgLMTIwMjU1NTAxNDM"):
         assert canary.encode() not in written

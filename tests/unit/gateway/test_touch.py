@@ -85,9 +85,11 @@ class Deaf:
     """A trail that cannot be written."""
 
     async def append(self, event: Event) -> Receipt:
+        """Refuse."""
         raise AppendError("no space")
 
     async def unended(self, job: str | None = None) -> list[Leaf]:
+        """Return nothing."""
         return []
 
 
