@@ -6,12 +6,15 @@ From a voice note to words: capture, seal, decode, transcribe, redact.
 - A repeated run (after a crash) goes on from what is already kept.
 """
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import msgspec
 
-from gateway import crashpoint, record
+from gateway import crashpoint, outbox, record
 from gateway.audio import prepare
 from gateway.errors import ChannelError, SilentError
 from gateway.fallback import through
@@ -49,15 +52,16 @@ async def words(note: Note, known: Memory, ports: Ports) -> Transcript:
     audio = await _prepared(await _captured(note, ports), note, ports)
     allowed = await permitted(note, Stage.TRANSCRIBE, ports)
     languages = (known.language,) if known.pending else note.tenant.languages
-    heard = await through(
-        note,
-        allowed,
-        "transcribe",
-        note.job.artifact,
-        ports.hearing,
-        lambda processor: _transcribe(processor, audio, languages),
-        ports,
-    )
+    async with _typing_shown(note, ports):
+        heard = await through(
+            note,
+            allowed,
+            "transcribe",
+            note.job.artifact,
+            ports.hearing,
+            lambda processor: _transcribe(processor, audio, languages),
+            ports,
+        )
     seconds = allowed.obligations.transcript_seconds
     await keep(note, Kind.TRANSCRIPT, msgspec.json.encode(heard), seconds, ports)
     crashpoint.reach("transcript.kept")
@@ -72,6 +76,22 @@ async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Port
         kept = await ports.custody.put(content, label, ports.now() + timedelta(seconds=seconds))
     await record.kept(note, kept, ports)
     return kept
+
+
+@asynccontextmanager
+async def _typing_shown(note: Note, ports: Ports) -> AsyncIterator[None]:
+    """Show, beside the body, that an answer is on its way; what fails there is of no matter."""
+    sign = asyncio.create_task(_show_typing(note, ports), name="typing")
+    try:
+        yield
+    finally:
+        await asyncio.gather(sign, return_exceptions=True)
+
+
+async def _show_typing(note: Note, ports: Ports) -> None:
+    allowed = await permitted(note, Stage.REPLY, ports)
+    graph = ports.graphs[note.message.phone_number_id]
+    await outbox.typing(note, allowed, lambda _: graph.typing(note.message.id), ports)
 
 
 async def _captured(note: Note, ports: Ports) -> bytes:

@@ -130,7 +130,6 @@ class Metrics:
         self._jobs = self._counter("jobs_ended", "Jobs that came to an end", "state")
         self._errors = self._counter("jobs_interrupted", "Errors of jobs", "outcome", "reason")
         self._replies = self._counter("replies", "What became of replies", "kind", "state")
-        self._touches = self._counter("touches", "Touches that ended", "processor", "outcome")
         self._dead = self._counter("dead_letters", "Jobs put among the dead letters", "reason")
         self._handovers = self._counter("handovers", "Handed over to a human", "reason")
 
@@ -199,10 +198,6 @@ class Metrics:
     def settled(self, kind: str, state: str) -> None:
         """Count what became of a reply of *kind*."""
         self._replies.labels(self._kinds(kind), self._states(state)).inc()
-
-    def touched(self, processor: str, outcome: str) -> None:
-        """Count a touch of *processor* that ended."""
-        self._touches.labels(_one_of(self._processors, processor), self._states(outcome)).inc()
 
     def buried(self, reason: str) -> None:
         """Count a dead letter."""

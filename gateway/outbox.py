@@ -67,7 +67,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     speak: bool = False
 
 
-Send = Callable[[str], Awaitable[str]]
+Send = Callable[[str], Awaitable[object]]
 
 
 async def sealed(note: Note, kind: Kind, body: Body, ports: Ports) -> bytes:

@@ -212,6 +212,8 @@ async def _receive(source: socket.socket, most: int) -> bytes:
     with suppress(ConnectionError):
         while chunk := await loop.sock_recv(source, _CHUNK):
             found += chunk
+            if len(found) > most:
+                raise AudioRefusedError("decode.limits")
     return bytes(found)
 
 

@@ -74,6 +74,13 @@ def test_speech_is_found_where_it_is() -> None:
     assert 1.9 < activity.voiced_seconds(pcm_of(voice)) < 2.6
 
 
+def test_a_soft_low_voice_is_speech() -> None:
+    """Most of its strength lies in one or two harmonics, and it is still no dialled digit."""
+    voice = sum(tone(180 * n) / n**2 for n in range(1, 15))
+
+    assert activity.voiced_seconds(pcm_of(np.asarray(voice))) > 9
+
+
 @pytest.mark.parametrize("length", [0, 1, 2, 1023, 1024, 1025, 1026, 1345])
 def test_the_shortest_notes_are_measured_too(length: int) -> None:
     """A slip of the thumb sends a note shorter than one frame."""

@@ -132,7 +132,6 @@ def test_everything_else_is_counted() -> None:
     metrics.ended("handed_over")
     metrics.interrupted("retry", "ProcessorBusyError")
     metrics.settled("speech", "delivered")
-    metrics.touched("local-stt", "done")
     metrics.buried("audio.malformed")
     metrics.handed_over("stt.failed")
     metrics.overdue(61.5)
@@ -140,13 +139,11 @@ def test_everything_else_is_counted() -> None:
     denied = {"stage": "capture", "outcome": "denied", "reason": "consent.missing"}
     allowed = {"stage": "reply", "outcome": "allowed", "reason": "none"}
     busy = {"outcome": "retry", "reason": "ProcessorBusyError"}
-    touch = {"processor": "local-stt", "outcome": "done"}
     assert value(metrics, "vocustody_decisions_total", **denied) == 1
     assert value(metrics, "vocustody_decisions_total", **allowed) == 1
     assert value(metrics, "vocustody_jobs_ended_total", state="handed_over") == 1
     assert value(metrics, "vocustody_jobs_interrupted_total", **busy) == 1
     assert value(metrics, "vocustody_replies_total", kind="speech", state="delivered") == 1
-    assert value(metrics, "vocustody_touches_total", **touch) == 1
     assert value(metrics, "vocustody_dead_letters_total", reason="audio.malformed") == 1
     assert value(metrics, "vocustody_handovers_total", reason="stt.failed") == 1
     assert value(metrics, "vocustody_deletion_overdue_seconds") == 61.5
@@ -162,7 +159,6 @@ def poke(metrics: Metrics, label: str) -> None:
     metrics.ended(label)
     metrics.interrupted(label, label)
     metrics.settled(label, label)
-    metrics.touched(label, label)
     metrics.buried(label)
     metrics.handed_over(label)
 
