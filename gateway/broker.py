@@ -183,7 +183,11 @@ class Broker:
                 free.release()
                 pull = await self._rebind(pull)
             else:
-                yield Told(json.loads(message.data)["job"], message)
+                if job := _job(message):
+                    yield Told(job, message)
+                else:
+                    await message.term()
+                    free.release()
 
     async def _rebind(
         self, pull: JetStreamContext.PullSubscription
@@ -199,6 +203,16 @@ class Broker:
         """Drain and disconnect."""
         if not self._client.is_closed:
             await self._client.drain()
+
+
+def _job(message: Msg) -> str | None:
+    """Return which job *message* names, or None: anybody on the network may write to a subject."""
+    try:
+        found = json.loads(message.data)
+    except ValueError:
+        return None
+    job = found.get("job") if isinstance(found, dict) else None
+    return job if isinstance(job, str) else None
 
 
 async def _quiet(_error: Exception) -> None:

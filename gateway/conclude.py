@@ -31,7 +31,8 @@ Act = Callable[[Case], Awaitable[float | None]]
 
 
 async def end(job: Job, state: State, reason: str, ports: Ports) -> None:
-    """Put the end of *job* on record, then end it."""
+    """Put the end of *job* on record, then end it; `LeaseLostError` if it is not ours to end."""
+    await ports.jobs.renew(job)
     await record.ended(job, state.value, reason, ports.trail, ports.now())
     await ports.jobs.end(job, state, reason)
     crashpoint.reach("job.ended")
@@ -46,6 +47,8 @@ async def after(case: Case) -> float | None:
     log.get().warning("job.interrupted", outcome=found.value, reason=reason)
     case.ports.metrics.interrupted(found.value, reason)
     try:
+        if found is not Outcome.ABANDON:
+            await case.ports.jobs.renew(case.job)
         return await ACTS[found](case)
     except LeaseLostError:
         return None
@@ -65,8 +68,7 @@ async def _retry(case: Case) -> float:
 
 
 async def _wait(case: Case) -> float | None:
-    if isinstance(case.exc, ConsentNeededError) and case.note:
-        await rights.ask(case.note, case.ports)
+    if isinstance(case.exc, ConsentNeededError):
         await case.ports.jobs.park(case.job, case.exc.code)
         return None
     waiting = case.exc
@@ -80,9 +82,13 @@ async def _refuse(case: Case) -> None:
     await end(case.job, State.REFUSED, outcome.reason(case.exc), case.ports)
 
 
-async def _hand_over(case: Case) -> None:
+async def _hand_over(case: Case) -> float | None:
+    if case.note is None:
+        # Ending it would forget a message that nobody has read: a keyring may be away for long.
+        return await _retry(case)
     await _to_human(case)
     await end(case.job, State.HANDED_OVER, outcome.reason(case.exc), case.ports)
+    return None
 
 
 async def _bury(case: Case) -> None:

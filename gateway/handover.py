@@ -19,6 +19,7 @@ async def hand_over(note: Note, reason: str, ports: Ports) -> None:
     taken = session.handed_over(await memory.recall(note, ports), int(ports.now().timestamp()))
     kept = await memory.sealed(note, taken, ports)
     async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
         await intend(tx, note, reason, ports)
         await memory.remember(tx, note, kept, ports)
     await announce(note, reason, ports)

@@ -158,27 +158,35 @@ class Jobs:
         """End the conversation's parked jobs; return their (job, artifact, tenant) ids."""
         return await self._refuse_parked(jobs.c.conversation == conversation, reason)
 
-    async def discard(self, artifact: str, reason: str) -> None:
-        """End the job of *artifact* if it is still open; its holder's writes are then refused."""
+    async def discard(self, artifact: str, reason: str) -> list[tuple[str, str, str]]:
+        """
+        End the job of *artifact* if it is still open; its holder's writes are then refused.
+
+        Return the (job, artifact, tenant) ids of what it ended: one, or none.
+        """
         now = micros(self._now())
         open_job = (jobs.c.artifact == artifact) & jobs.c.state.in_([State.ACCEPTED, State.PARKED])
         values = _released(State.REFUSED, reason) | {"ended_at": now, "fence": jobs.c.fence + 1}
         async with self._engine.begin() as tx:
-            ended = await tx.execute(update(jobs).where(open_job).values(values).returning(jobs))
+            found = await tx.execute(update(jobs).where(open_job).values(values).returning(jobs))
+            ended = found.all()
             woken = []
             for row in ended:
                 await tx.execute(update(inbox).where(inbox.c.job == row.id).values(sealed=None))
                 woken += await self._wake_next(tx, row.conversation)
         self._woken(woken)
+        return [(row.id, row.artifact, row.tenant) for row in ended]
 
     async def release(self, owner_prefix: str) -> None:
         """Give back the leases of owners so named: only for a caller who knows they are dead."""
+        theirs = jobs.c.lease_owner.startswith(owner_prefix, autoescape=True)
+        values = {"lease_owner": None, "lease_until": 0}
         async with self._engine.begin() as tx:
-            await tx.execute(
-                update(jobs)
-                .where(jobs.c.lease_owner.startswith(owner_prefix, autoescape=True))
-                .values(lease_owner=None, lease_until=0)
-            )
+            query = update(jobs).where(theirs).values(values).returning(jobs.c.id)
+            freed = list((await tx.execute(query)).scalars())
+            # The broker thinks they are being worked on: it would wait before telling again.
+            await self._tell(tx, freed)
+        self._woken(freed)
 
     async def resume(self, job_ids: Collection[str]) -> None:
         """Make accepted jobs that wait for their next try due now."""

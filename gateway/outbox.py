@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from audit.errors import AppendError
 from audit.model import Event, EventType
 from gateway import crashpoint, db
 from gateway.errors import (
@@ -35,8 +36,6 @@ from gateway.schema import replies, statuses
 from gateway.touch import touching
 from policy.model import Allowed
 from residency.model import Processor
-
-TRIES = 2
 
 
 class Kind(StrEnum):
@@ -95,6 +94,7 @@ async def intended(note: Note, kind: Kind, ports: Ports) -> Body | None:
 async def typing(note: Note, allowed: Allowed, send: Send, ports: Ports) -> None:
     """Show that an answer is on its way; once per job, never repeated, never in the way."""
     async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
         if not await _insert(tx, note, Kind.TYPING, None, ports):
             return
         row = await _row(tx, note, Kind.TYPING)
@@ -136,14 +136,20 @@ async def _post(
     ports: Ports,
 ) -> None:
     matter = note.matter(reply, allowed.provenance.id)
+    left = False
     try:
         with ports.metrics.timed(
             "send", processor=processor.id, tenant=note.tenant.id, region=note.region
         ):
             async with touching(ports.trail, matter, processor, f"send-{kind}", now=ports.now):
+                left = True
                 await send(reply)
     except ChannelBusyError:
         await _mark(note, reply, ports, state=State.INTENDED)
+        raise
+    except AppendError:
+        if not left:  # no evidence, no touch: nothing was sent
+            await _mark(note, reply, ports, state=State.INTENDED)
         raise
     except ChannelRefusedError:
         await _mark(note, reply, ports, state=State.FAILED)
@@ -160,9 +166,9 @@ async def _arrived(note: Note, row: Any, ports: Ports) -> bool:
     waited = (micros(ports.now()) - row.attempted_at) / 1e6
     if waited < ports.unknown_grace_s:
         raise WaitingError(ports.unknown_grace_s - waited)
-    if row.tries >= TRIES:
+    if row.possible_duplicate:
         raise DoubtError(row.id)
-    await _mark(note, row.id, ports, state=State.INTENDED, possible_duplicate=True)
+    await ports.jobs.renew(note.job)
     await ports.trail.append(
         Event(
             id=f"{row.id}.unknown.{row.tries}",
@@ -176,6 +182,7 @@ async def _arrived(note: Note, row: Any, ports: Ports) -> bool:
             detail={"basis": "unknown", "tries": row.tries},
         )
     )
+    await _mark(note, row.id, ports, state=State.INTENDED, possible_duplicate=True)
     return False
 
 

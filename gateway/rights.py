@@ -8,6 +8,8 @@ What a person may want beside an answer: to agree, refuse, withdraw, delete, rea
 - Rules decide, never a classifier.
 """
 
+from collections.abc import Iterable
+
 from sqlalchemy import func, select
 
 from audit.model import Event, EventType
@@ -27,6 +29,7 @@ from vault.model import Kind as Artifact
 
 GRANT = "consent.grant"
 REFUSE = "consent.refuse"
+REVOKED = "person.revoked"
 CHANNEL = "whatsapp"
 
 
@@ -87,7 +90,7 @@ async def forget(note: Note, ports: Ports) -> None:
         recording = (await tx.execute(query)).scalar_one_or_none()
     if recording is None:
         return
-    await ports.jobs.discard(recording, "person.revoked")
+    await _on_record(await ports.jobs.discard(recording, REVOKED), REVOKED, ports)
     for kind in Artifact:
         await _destroy(artifact(recording, kind), ports)
 
@@ -191,11 +194,16 @@ async def _tell(note: Note, kind: EventType, ports: Ports, shown: Notice) -> Non
 
 
 async def _drop_parked(note: Note, reason: str, ports: Ports) -> None:
-    for job, recording, _ in await ports.jobs.discard_parked(note.job.conversation, reason):
-        await record.discarded(job, recording, note.tenant.id, reason, ports.trail, ports.now())
+    dropped = await ports.jobs.discard_parked(note.job.conversation, reason)
+    await _on_record(dropped, reason, ports)
+
+
+async def _on_record(ended: Iterable[tuple[str, str, str]], reason: str, ports: Ports) -> None:
+    for job, recording, tenant in ended:
+        await record.discarded(job, recording, tenant, reason, ports.trail, ports.now())
 
 
 async def _destroy(artifact_id: str, ports: Ports) -> None:
     if kept := await ports.custody.describe(artifact_id):
-        stone = await ports.custody.destroy(kept, reason="person.revoked")
+        stone = await ports.custody.destroy(kept, reason=REVOKED)
         await record.destroyed(stone, ports.trail)

@@ -1,6 +1,7 @@
 """What each kind of update asks of us: an answer, an act of a person's rights, or nothing."""
 
 from gateway import phrases, pipeline, rights
+from gateway.errors import ConsentNeededError
 from gateway.note import Note
 from gateway.phrases import Command
 from gateway.ports import Ports
@@ -26,7 +27,7 @@ async def act(note: Note, ports: Ports) -> None:
             await rights.forget(note, ports)
         case Edited():
             await rights.forget(note, ports)
-            await pipeline.answer(note, ports)
+            await _answer(note, ports)
         case System():
             await rights.moved(note, ports)
         case Unsupported():
@@ -36,7 +37,16 @@ async def act(note: Note, ports: Ports) -> None:
         case Text(body=body) if command := await _command(body, note, ports):
             await COMMANDS[command](note, ports)
         case _:
-            await pipeline.answer(note, ports)
+            await _answer(note, ports)
+
+
+async def _answer(note: Note, ports: Ports) -> None:
+    """Answer *note*; if that needs a consent, ask for it and let the caller set the note aside."""
+    try:
+        await pipeline.answer(note, ports)
+    except ConsentNeededError:
+        await rights.ask(note, ports)
+        raise
 
 
 async def _command(body: str, note: Note, ports: Ports) -> Command | None:

@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import structlog
+from nats.errors import Error as NatsError
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import conclude, crashpoint, log, record, touch, turns
 from gateway.broker import Broker, Told
@@ -21,7 +23,9 @@ from gateway.note import Note, opened
 from gateway.ports import Ports
 
 BEAT_S = 10.0
-HELD_AGAIN_S = 5.0
+# When to be told again of a job that is held or not yet due; of others, whoever ends, parks or
+# unparks them tells.
+AGAIN_S = {Unclaimed.EARLY: 1.0, Unclaimed.HELD: 5.0}
 
 
 class Worker:
@@ -70,8 +74,8 @@ class Worker:
     async def _one(self, told: Told) -> None:
         job = await self._ports.jobs.claim(told.job, self._owner)
         if not isinstance(job, Job):
-            # Whatever made it unavailable tells the broker again when it is over.
-            await (told.again(HELD_AGAIN_S) if job is Unclaimed.HELD else told.done())
+            pause = AGAIN_S.get(job)
+            await (told.done() if pause is None else told.again(pause))
             return
         crashpoint.reach("job.claimed")
         with structlog.contextvars.bound_contextvars(job=job.id, trace=job.trace):
@@ -113,8 +117,10 @@ async def _beating(told: Told, job: Job, ports: Ports) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            await told.working()
-            await ports.jobs.renew(job)
+            # A broker or a database that is away for a moment must not cost us the lease.
+            with contextlib.suppress(NatsError, SQLAlchemyError):
+                await ports.jobs.renew(job)
+                await told.working()
 
     task = asyncio.create_task(beat(), name="beat")
     try:

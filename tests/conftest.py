@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("support")  # they import one another, in any order
+
 pytest_plugins = [
     f"support.{path.stem}"
     for path in sorted((Path(__file__).parent / "support").glob("*.py"))

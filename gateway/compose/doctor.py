@@ -15,7 +15,6 @@ from functools import partial
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import assistant, db, natsd
-from gateway.broker import Broker
 from gateway.compose import engines, rules, stores
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.sections import Tenant
@@ -119,7 +118,7 @@ async def _broker(settings: Settings) -> str:
     if given is None:
         return f"embedded: {natsd.binary()}"
     token = given.token_file.value.decode() if given.token_file else None
-    broker = await Broker.connect(given.url, settings.cell.region, token=token)
+    broker = await stores.reached(given.url, settings.cell.region, token=token)
     await broker.aclose()
     return given.url
 

@@ -4,6 +4,7 @@ import socket
 import sys
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import log
 from gateway.compose.cell import app
@@ -14,16 +15,22 @@ GRACEFUL_S = 10
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; raises `MissingPartError` if the address is taken."""
+    """
+    Run until SIGTERM or SIGINT.
+
+    Raises what kept the cell from starting: `MissingPartError` if the address is taken, or the
+    error of the part that failed.
+    """
     human = not settings.production and sys.stdout.isatty()
     log.configure(human=human)
     listener = _listen(settings.cell.host, settings.cell.port)
     for note in settings.notes:
         print(f"vocustody: {note}", file=sys.stderr)
     print(f"vocustody: listening on port {listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    watched = _Watched(app(settings))
     server = uvicorn.Server(
         uvicorn.Config(
-            app(settings),
+            watched,
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -31,9 +38,28 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=GRACEFUL_S,
         )
     )
-    server.run(sockets=[listener])
-    if not server.started:
-        raise MissingPartError("the cell did not start (see the log line above)")
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's word for a lifespan that failed
+        if watched.failure is None:
+            raise
+        raise watched.failure from None
+
+
+class _Watched:
+    """*app*, and what ended its lifespan: uvicorn only says that something did."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.failure: Exception | None = None
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception as exc:
+            if scope["type"] == "lifespan":
+                self.failure = exc
+            raise
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,13 @@
 """Where a cell keeps things: database, keys, objects, trail, broker."""
 
 import asyncio
+import contextlib
 import fcntl
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import hvac
+from sqlalchemy import delete, false
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,11 +16,12 @@ from audit.signers.local import LocalSigner
 from audit.signers.transit import TransitSigner
 from audit.stores.folder import Folder
 from audit.trail import Trail
-from gateway import db, migrations
+from gateway import db, log, migrations
 from gateway.broker import Broker
 from gateway.compose.surroundings import now
 from gateway.errors import MissingPartError
 from gateway.natsd import NatsServer
+from gateway.schema import relay
 from gateway.sections import Vault
 from gateway.settings import Settings
 from vault.keyrings.local import LocalKeyring
@@ -27,6 +30,8 @@ from vault.objects.local import LocalObjects
 from vault.ports import Keyring, Objects
 
 SIGNING_KEY = "vocustody-audit"
+CHILD_TICK_S = 0.5
+CONNECT_LIMIT_S = 5.0
 
 
 def lock(data: Path, stack: AsyncExitStack) -> None:
@@ -125,18 +130,47 @@ async def broker(settings: Settings, stack: AsyncExitStack) -> Broker:
         )
         await asyncio.to_thread(server.start)
         stack.push_async_callback(asyncio.to_thread, server.stop)
+        stack.push_async_callback(_ended, asyncio.create_task(_keep(server), name="broker"))
         url: str = server.url
         token: str | None = server.token
     else:
         url = given.url
         token = given.token_file.value.decode() if given.token_file else None
-    connected = await Broker.connect(url, settings.cell.region, token=token)
+    connected = await reached(url, settings.cell.region, token=token)
     stack.push_async_callback(connected.aclose)
     await connected.prepare()
     return connected
 
 
+async def reached(url: str, region: str, *, token: str | None) -> Broker:
+    """Connect to the NATS server at *url*; raise `MissingPartError` if it does not let us in."""
+    try:
+        # The client, told to reconnect for ever, would try its first connection for ever too.
+        async with asyncio.timeout(CONNECT_LIMIT_S):
+            return await Broker.connect(url, region, token=token)
+    except TimeoutError:
+        raise MissingPartError(
+            f"{url}: no NATS server lets us in (start it, or correct [services] nats and its token)"
+        ) from None
+
+
+async def _keep(server: NatsServer) -> None:
+    """Start the child broker again whenever it died: the cell cannot work without one."""
+    while True:
+        await asyncio.sleep(CHILD_TICK_S)
+        if not server.alive():
+            log.get().error("broker.died")
+            with contextlib.suppress(MissingPartError):
+                await asyncio.to_thread(server.start)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def writable(engine: AsyncEngine) -> bool:
-    """Whether the database grants a write transaction now."""
-    async with engine.begin():
-        return True
+    """Whether the database takes a write now; a read-only standby refuses even an empty one."""
+    async with engine.begin() as tx:
+        await tx.execute(delete(relay).where(false()))
+    return True

@@ -31,7 +31,7 @@ async def _revived(town: Town) -> None:
     assert await town.cell.wait() == -signal.SIGKILL
     await town.cell.start()
     for _ in range(4):
-        await town.settle(GRACE_S / 2)
+        await town.settle(GRACE_S / 4)
 
 
 @pytest.mark.anyio
@@ -42,7 +42,7 @@ async def test_killed_at(town: Town, point: str) -> None:
     await town.cell.start(VOCUSTODY_CRASH_AT=point)
 
     await asyncio.gather(_converse(town), _revived(town))
-    await town.settle(GRACE_S + 1)
+    await town.settle(GRACE_S + 0.5)
 
     assert len(town.of_kind("buttons")) == 1, "asked for consent once"
     assert len(town.of_kind("text")) == 1, "answered once"

@@ -1,0 +1,82 @@
+"""How much is measured: enough for medians in some minutes on two cores, or just enough to run."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from load import appends, door, notes, rules, sealing
+from load.figures import Section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Counts: *deliveries* per connections, *events* per producer, notes, questions, seconds."""
+
+    deliveries: Mapping[int, int]
+    events: Mapping[int, int]
+    rounds: int
+    real_notes: int
+    notes_alone: int
+    notes_together: int
+    people: int
+    seal_seconds: float
+    seal_rounds: int
+    questions: int
+
+
+FULL = Plan(
+    deliveries={1: 500, 16: 2_000, 64: 4_000},
+    events={1: 1_000, 64: 100, 256: 40},
+    rounds=3,
+    real_notes=15,
+    notes_alone=40,
+    notes_together=60,
+    people=4,
+    seal_seconds=0.15,
+    seal_rounds=5,
+    questions=1_000,
+)
+
+Measurement = Callable[[Path], Awaitable[list[Section]]]
+
+
+def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measurement]:
+    """Return the measurements of *plan* by name, in the page's order; each wants a directory."""
+
+    async def webhooks(directory: Path) -> list[Section]:
+        return [await door.measure(directory, now=now, loads=plan.deliveries, rounds=plan.rounds)]
+
+    async def answers(directory: Path) -> list[Section]:
+        return await notes.measure(
+            directory,
+            now=now,
+            real=plan.real_notes,
+            alone=plan.notes_alone,
+            together=plan.notes_together,
+            people=plan.people,
+        )
+
+    async def trail(directory: Path) -> list[Section]:
+        return [await appends.measure(directory, now=now, loads=plan.events, rounds=plan.rounds)]
+
+    async def seals(_directory: Path) -> list[Section]:
+        return [sealing.measure(seconds=plan.seal_seconds, rounds=plan.seal_rounds)]
+
+    async def policy(directory: Path) -> list[Section]:
+        return [await rules.measure(directory, questions=plan.questions)]
+
+    return {
+        "webhooks": webhooks,
+        "notes": answers,
+        "appends": trail,
+        "seals": seals,
+        "policy": policy,
+    }
+
+
+async def run(wanted: Mapping[str, Measurement], directory: Path) -> AsyncIterator[Section]:
+    """Run the *wanted* measurements one after the other, each in a directory under *directory*."""
+    for name, measure in wanted.items():
+        for section in await measure(directory / name):
+            yield section

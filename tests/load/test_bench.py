@@ -1,0 +1,214 @@
+"""The benchmarks: what they compute, and that each of them still runs."""
+
+import math
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from load import journey, machine, page, plan, stages
+from load.figures import Aim, Section, figure, largest, percentile
+from load.journey import Journey, Span
+from load.plan import Plan
+
+AT = datetime(2026, 11, 22, 14, 15, tzinfo=UTC)
+TINY = Plan(
+    deliveries={2: 6},
+    events={2: 4},
+    rounds=1,
+    real_notes=0,
+    notes_alone=1,
+    notes_together=0,
+    people=1,
+    seal_seconds=0.001,
+    seal_rounds=1,
+    questions=24,
+)
+TITLES = (
+    "1. Webhooks accepted",
+    "2. Notes answered",
+    "2.1 Where the gateway's own share goes",
+    "2.2 Stages, by the cell's own histograms",
+    "3. Audit appends",
+    "4. Seal and open",
+    "5. Policy decisions",
+)
+ROWS = {
+    "webhooks": {"2, alone", "2, at work"},
+    "notes": {"scripted, 300 ms, one at a time", "delivered → accepted", "stt"},
+    "appends": {"2"},
+    "seals": {"16 KiB", "40 KiB", "1 MiB", "16 MiB"},
+    "policy": {"OPA server, shipped registry", "OPA server, 60 processors"},
+}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ROWS)
+async def test_each_measurement_runs(
+    name: str, tmp_path: Path, opa_binary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A benchmark that nobody runs rots: each is run here, with next to nothing to do."""
+    monkeypatch.setenv("PATH", f"{Path(opa_binary).parent}{os.pathsep}{os.environ['PATH']}")
+    measure = plan.measurements(TINY, _now)[name]
+
+    sections = [section async for section in plan.run({name: measure}, tmp_path)]
+
+    rows = [row for section in sections for row in section.rows]
+    assert {row[0] for row in rows} >= ROWS[name]
+    for section in sections:
+        assert section.title in TITLES
+        assert not section.missing
+        assert all(len(row) == len(section.head) for row in section.rows)
+
+
+def test_all_measurements_are_tested() -> None:
+    """A measurement that is added is run here too."""
+    assert set(plan.measurements(TINY, _now)) == set(ROWS)
+
+
+SECTION = Section(
+    title="1. Webhooks accepted",
+    said="How.",
+    head=("Connections", "ours /s"),
+    rows=(("1", "500"),),
+    aims=(
+        Aim(what="accepted, ours to floor", measured=0.5, least=0.8, why="It did more."),
+        Aim(what="first response p95", measured=0.9, unit=" s", most=3, why="Unseen."),
+    ),
+    missing=("policy on OPA: not measured: no opa",),
+)
+
+
+def test_the_page_holds_every_section_and_what_was_missed() -> None:
+    """A miss that is not printed is a claim; its reason comes from the numbers."""
+    sections = [replace(SECTION, title=title) for title in TITLES]
+
+    text = page.render(sections, {"cores": "2"}, AT)
+
+    for title in TITLES:
+        assert f"## {title}\n" in text
+    assert "| date | 2026-11-22 14:15 UTC |" in text
+    assert "| accepted, ours to floor | at least 0.800 | 0.500 | **no** |" in text
+    assert "| first response p95 | at most 3.00 s | 0.900 s | yes |" in text
+    assert "- **accepted, ours to floor**: 0.500, not at least 0.800. It did more.\n" in text
+    assert "- policy on OPA: not measured: no opa\n" in text
+    assert "Unseen." not in text
+
+
+def test_a_page_without_a_miss_says_so() -> None:
+    """An empty list could also be a forgotten one."""
+    assert "## What was missed, and why\n\nNothing.\n" in page.render([], {}, AT)
+
+
+@pytest.mark.parametrize(
+    ("share", "found"), [(0.5, 2.0), (0.51, 3.0), (0.75, 3.0), (0.99, 4.0), (0.0, 1.0)]
+)
+def test_a_percentile_is_a_value_that_was_measured(share: float, found: float) -> None:
+    """Interpolating between few values invents some."""
+    assert percentile([4.0, 1.0, 3.0, 2.0], share) == found
+
+
+def test_no_values_have_no_percentile() -> None:
+    """Nothing measured is not zero."""
+    assert math.isnan(percentile([], 0.5))
+    assert figure(percentile([], 0.5)) == "-"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.05678, "0.0568"), (5.678, "5.68"), (56.78, "56.8"), (5678.9, "5,679")],
+)
+def test_figures_have_three_digits(value: float, text: str) -> None:
+    """More digits than a run can repeat are noise."""
+    assert figure(value) == text
+
+
+@pytest.mark.parametrize(
+    ("aim", "met"),
+    [
+        (Aim(what="", measured=0.8, least=0.8), True),
+        (Aim(what="", measured=0.79, least=0.8), False),
+        (Aim(what="", measured=3.0, most=3.0), True),
+        (Aim(what="", measured=3.1, most=3.0), False),
+        (Aim(what="", measured=math.nan, most=3.0), False),
+    ],
+)
+def test_an_aim_is_held_against_its_number(aim: Aim, met: bool) -> None:  # noqa: FBT001
+    """What was not measured was not met."""
+    assert aim.met is met
+
+
+def test_the_largest_parts_are_named_first() -> None:
+    """The reason for a miss is where most of the time went."""
+    parts = {"a": [1.0, 3.0], "b": [9.0], "c": [4.0], "none": []}
+
+    assert largest(parts, 2, " ms") == "b 9.00 ms, c 4.00 ms"
+
+
+JOURNEY = Journey(
+    window=Span("answered", 0.0, 1.0),
+    touches=(
+        Span("fetch", 0.1, 0.2),
+        Span("transcribe", 0.3, 0.7),
+        Span("send-typing", 0.35, 0.4),
+        Span("send-text", 0.9, 1.5),
+        Span("speak", 1.6, 1.8),
+    ),
+    facts=(Span("accepted", 0.05, 0.05), Span("reply decided", 0.8, 0.8)),
+)
+
+
+def test_own_time_is_what_no_touch_covers() -> None:
+    """Touches that overlap count once, and what lies beyond the answer not at all."""
+    assert JOURNEY.own_ms == pytest.approx(400)
+    assert JOURNEY.spent_ms(["transcribe"]) == pytest.approx(400)
+    assert JOURNEY.spent_ms(journey.GRAPH) == pytest.approx(250)
+    assert JOURNEY.spent_ms(["speak"]) == 0
+
+
+def test_gaps_sum_up_to_the_own_time_and_name_their_ends() -> None:
+    """Whoever wants to be faster needs to know where."""
+    assert JOURNEY.gaps_ms() == pytest.approx(
+        {
+            "delivered → accepted": 50,
+            "accepted → fetch": 50,
+            "fetch → transcribe": 100,
+            "transcribe → reply decided": 100,
+            "reply decided → send-text": 100,
+        }
+    )
+
+
+def test_stages_are_read_as_prometheus_reads_them() -> None:
+    """Series of one stage are added up, and a quantile lies within its bucket."""
+    text = "# TYPE vocustody_stage_seconds histogram\n" + "".join(
+        f'vocustody_stage_seconds_{name}{{stage="seal",tenant="{tenant}"{le}}} {value}\n'
+        for tenant in ("a", "b")
+        for name, le, value in (
+            ("bucket", ',le="0.01"', 1),
+            ("bucket", ',le="0.02"', 2),
+            ("bucket", ',le="+Inf"', 2),
+            ("sum", "", 0.03),
+            ("count", "", 2),
+        )
+    )
+
+    seal = stages.parsed(text)["seal"]
+
+    assert seal.count == 4
+    assert seal.mean_ms == pytest.approx(15)
+    assert seal.quantile_ms(0.5) == pytest.approx(10)
+    assert seal.quantile_ms(0.95) == pytest.approx(19)
+
+
+def test_the_file_system_is_that_of_the_nearest_mount() -> None:
+    """An fsync on tmpfs costs nothing: the page must not hide it."""
+    mounts = "/dev/vda / ext4 rw 0 0\ntmpfs /proc tmpfs rw 0 0\n"
+
+    assert machine.filesystem(Path("/proc/self/fd"), mounts) == "tmpfs"
+    assert machine.filesystem(Path("/nowhere/at/all"), mounts) == "ext4"

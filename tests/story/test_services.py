@@ -1,0 +1,343 @@
+"""
+One cell on the services of production: NATS, OPA, OpenBao, PostgreSQL and an S3 server.
+
+Nothing of it is embedded and nothing pretended. Then each service is taken away: nothing is
+fetched, spilled or lost, and the cell goes on when the service is back.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from support import opa as real_opa
+from support import openbao as real_bao
+from support.cell import NOTE, REGION, SCRIPTED, Town
+from support.objects import S3Server
+from support.openbao import OpenBao
+from support.postgres import Postgres
+from support.stage import agree, get, received, secret, staged, until, vocustody
+
+from gateway.demo.cells import CellProcess
+from gateway.demo.graph import GraphWorld, serve
+from gateway.natsd import NatsServer
+from vault.objects import sigv4
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+PASSWORD = "password-of-a-test"
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """An OpenBao of this module's own, which may be sealed."""
+
+    server: OpenBao
+    unseal_key: str
+
+    def call(self, method: str, path: str, body: str = "{}") -> None:
+        """Send one request as root."""
+        request = urllib.request.Request(
+            f"{self.server.url}/v1/{path}",
+            data=body.encode(),
+            method=method,
+            headers={"X-Vault-Token": self.server.token},
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def seal(self) -> None:
+        """Seal it: every request is refused until `unseal`."""
+        self.call("PUT", "sys/seal")
+
+    def unseal(self) -> None:
+        """Open it again."""
+        self.call("PUT", "sys/unseal", f'{{"key": "{self.unseal_key}"}}')
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The cell's town and the services that may fail."""
+
+    town: Town
+    opa: subprocess.Popen[bytes]
+    vault: Vault
+    postgres: Postgres
+    nats: NatsServer
+
+    async def spoken(self) -> int:
+        """Have the person speak; return how many texts they had before."""
+        before = len(self.town.of_kind("text"))
+        await self.town.ada.say(NOTE.read_bytes())
+        return before
+
+    async def readiness(self) -> tuple[int, list[str]]:
+        """Return the status of ``/readyz`` and the failed checks that it names."""
+        answer = await get(self.town, "/readyz")
+        return answer.status_code, answer.json()["failed"]
+
+    async def not_ready(self, *names: str) -> bool:
+        """Whether ``/readyz`` answers 503 and names at least *names*."""
+        status, failed = await self.readiness()
+        return status == httpx2.codes.SERVICE_UNAVAILABLE and set(failed) >= set(names)
+
+    async def ready(self) -> bool:
+        """Whether ``/readyz`` answers 200."""
+        return (await self.readiness())[0] == httpx2.codes.OK
+
+    def downloads(self) -> int:
+        """Return how many recordings were fetched."""
+        return len([one for one in self.town.world.receipts if one.path.startswith("/_cdn")])
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Run the services' fixture and its tests on one loop."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    """Yield an unsealed OpenBao with a transit engine."""
+    home = tmp_path_factory.mktemp("vault")
+    address, token = f"http://127.0.0.1:{real_bao._free_port()}", secrets.token_hex(16)
+    server, log = OpenBao(address, token), home / "server.log"
+    command, environment = real_bao._command(server), real_bao._environment(home)
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+        try:
+            real_bao._wait_until_ready(process, address, log)
+            vault = Vault(server, _unseal_key(log))
+            vault.call("POST", "sys/mounts/transit", '{"type": "transit"}')
+            yield vault
+        finally:
+            real_bao._stop(process)
+
+
+def _unseal_key(log: Path) -> str:
+    deadline = time.monotonic() + 10
+    while not (found := re.search(r"Unseal Key: (\S+)", log.read_text())):
+        assert time.monotonic() < deadline, "the dev server prints its unseal key"
+        time.sleep(0.02)
+    return found[1]
+
+
+@contextmanager
+def opa(binary: str, home: Path, address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an OPA server that has loaded ``bundle.tar.gz`` in *home*."""
+    log = home / "opa.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            real_opa._command(binary, address),
+            cwd=home, env=real_opa._environment(home), stdout=out, stderr=out,
+        )  # fmt: skip
+        try:
+            real_opa._wait_until_ready(process, f"http://{address}", log)
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            real_opa._stop(process)
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """Yield a NATS server that is not the cell's child."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"), name="outside")
+    server.start()
+    yield server
+    server.stop()
+
+
+def bucket(server: S3Server) -> str:
+    """Make a bucket; return its name."""
+    name = f"cell-{secrets.token_hex(6)}"
+    url = f"{server.url}/{name}"
+    who = sigv4.Credentials(server.key_id, server.secret)
+    signed = sigv4.headers("PUT", url, credentials=who, region="us-east-1", at=datetime.now(UTC))
+    assert httpx2.put(url, headers=signed, trust_env=False).status_code == httpx2.codes.OK
+    return name
+
+
+@pytest.fixture(scope="module")
+async def services(
+    tmp_path_factory: pytest.TempPathFactory,
+    opa_binary: str,
+    vault: Vault,
+    nats: NatsServer,
+    postgres: Postgres,
+    s3_server: S3Server,
+) -> AsyncIterator[Services]:
+    """Yield a cell on five servers, whose person has agreed and was answered once."""
+    home = tmp_path_factory.mktemp("services")
+    address = f"127.0.0.1:{real_opa._free_port()}"
+    given = {
+        "db": PASSWORD, "nats": nats.token, "vault": vault.server.token,
+        "s3-id": s3_server.key_id, "s3-key": s3_server.secret,
+    }  # fmt: skip
+    for name, value in given.items():
+        secret(home / "cell", name, value)
+    database = await postgres.create(password=PASSWORD)
+    more = f"""
+[services]
+database = {{ url = "{database}", password_file = "db" }}
+nats = {{ url = "{nats.url}", token_file = "nats" }}
+opa = "http://{address}"
+vault = {{ url = "{vault.server.url}", token_file = "vault" }}
+objects = {{ url = "s3://{bucket(s3_server)}", endpoint = "{s3_server.url}", access_key_file = "s3-id", secret_key_file = "s3-key" }}
+"""
+    world = GraphWorld(lambda: datetime.now(UTC))
+    world.line()
+    async with serve(world):
+        town = staged(home / "cell", world, registry=SCRIPTED, more=more)
+        config = str(town.cell.config)
+        written = await vocustody(
+            "policy", "bundle", str(home / "bundle.tar.gz"), "--config", config
+        )
+        assert written.status == 0, written.err
+        with opa(opa_binary, home, address) as rules:
+            try:
+                await town.cell.start()
+                await agree(town, NOTE.read_bytes())
+                await received(town, "voice")
+                yield Services(town, rules, vault, postgres, nats)
+            finally:
+                await town.cell.kill()
+
+
+async def test_a_note_is_answered_on_real_services(services: Services) -> None:
+    """What works on the embedded parts must work on those of production."""
+    assert len(services.town.of_kind("text")) == len(services.town.of_kind("voice")) == 1
+    assert await services.ready()
+    data = services.town.cell.config.parent / "data"
+    assert {path.name for path in data.iterdir()} == {"audit", "lock"}, "nothing else is embedded"
+    engines = {
+        leaf["detail"]["engine"]
+        for leaf in await services.town.leaves()
+        if leaf["type"] == "policy.decided"
+    }
+    assert engines == {"opa"}
+
+
+async def test_the_log_is_proven_with_the_vaults_key(services: Services, tmp_path: Path) -> None:
+    """The signing key never leaves the vault; whoever has the log can verify it all the same."""
+    config = str(services.town.cell.config)
+    heard = next(
+        leaf
+        for leaf in await services.town.leaves()
+        if leaf.get("action") == "transcribe" and leaf["type"] == "touch.began"
+    )
+    at = datetime.fromtimestamp(heard["ts"] / 1e6, UTC).isoformat()
+
+    where, export = await asyncio.gather(
+        vocustody("where", heard["artifact"], "--at", at, "--config", config),
+        vocustody("export-log", str(tmp_path / "pack"), "--config", config),
+    )
+    verified = await vocustody("verify", str(tmp_path / "pack"))
+
+    assert (where.status, export.status, verified.status) == (0, 0, 0), where.err + export.err
+    assert "stt.scripted.eu-central" in where.out
+
+
+async def test_without_opa_nothing_is_fetched(services: Services) -> None:
+    """Undecided is not allowed: the note waits until somebody says yes."""
+    downloads = services.downloads()
+    services.opa.send_signal(signal.SIGSTOP)
+
+    before = await services.spoken()
+    await until(lambda: _undecided(services.town))
+    assert await services.not_ready("policy")
+    fetched = services.downloads() - downloads
+    services.opa.send_signal(signal.SIGCONT)
+
+    assert fetched == 0
+    await received(services.town, "text", before + 1)
+    assert services.downloads() == downloads + 1
+    assert await until(services.ready)
+
+
+async def test_while_the_vault_is_sealed_nothing_goes_on(services: Services) -> None:
+    """No key, no custody, no evidence: the note is refused or waits, and is answered later."""
+    services.vault.seal()
+    downloads = services.downloads()
+    before = await services.spoken()
+
+    assert await services.not_ready("keyring")
+    await asyncio.sleep(1.0)
+    answered = len(services.town.of_kind("text")) - before
+    fetched = services.downloads() - downloads
+    services.vault.unseal()
+    await services.town.settle(0)
+
+    assert (answered, fetched) == (0, 0)
+    await received(services.town, "text", before + 1)
+    assert await until(services.ready)
+    touches = [leaf for leaf in await services.town.leaves() if leaf["type"].startswith("touch.")]
+    assert touches
+
+
+async def test_while_the_database_is_down_nothing_is_accepted(services: Services) -> None:
+    """200 is said of what is durable only; WhatsApp brings the rest again."""
+    services.postgres.stop()
+    before = await services.spoken()
+    attempt = services.town.world.courier.attempts[-1]
+
+    assert attempt.status == httpx2.codes.SERVICE_UNAVAILABLE
+    assert await services.not_ready("database")
+    services.postgres.start()
+    await until(services.ready)
+    await services.town.settle(0)
+    await received(services.town, "text", before + 1)
+
+
+async def test_a_read_only_database_is_not_ready(services: Services) -> None:
+    """A standby answers every question and takes no note."""
+    url = services.town.cell.config.read_text()
+    (name,) = set(re.findall(r"cell_[0-9a-f]{12}", url))
+    await _read_only(services.postgres, name, "on")
+
+    assert await until(lambda: services.not_ready("database"))
+    await _read_only(services.postgres, name, "off")
+
+    assert await until(services.ready)
+
+
+async def test_a_frozen_broker_shows_and_delays_only(services: Services) -> None:
+    """The database is the truth: what was accepted meanwhile is answered when the broker is back."""
+    pid = services.nats.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    before = await services.spoken()
+    accepted = services.town.world.courier.attempts[-1].status
+
+    assert await services.not_ready("broker")
+    os.kill(pid, signal.SIGCONT)
+
+    assert accepted == httpx2.codes.OK
+    await received(services.town, "text", before + 1)
+    assert await until(services.ready)
+
+
+async def _undecided(town: Town) -> list[Any]:
+    return [leaf for leaf in await town.leaves() if leaf.get("outcome") == "undecided"]
+
+
+async def _read_only(server: Postgres, name: str, value: str) -> None:
+    admin = await server.admin()
+    try:
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+        )
+    finally:
+        await admin.close()

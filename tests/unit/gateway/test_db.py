@@ -1,0 +1,96 @@
+"""The cell's database: durable, one writer at a time, and readers that wait for nobody."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway import db
+from gateway.schema import aliases
+
+ROW = {"alias": "x", "tenant": "t", "subject": "s_1"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1), ("foreign_keys", 1)],
+)
+async def test_every_connection_is_set_up(engine: AsyncEngine, pragma: str, value: object) -> None:
+    """FULL is what makes 200 mean durable; the driver's defaults are weaker."""
+    async with (
+        engine.connect() as first,
+        engine.execution_options(reading=True).connect() as second,
+    ):
+        for connection in (first, second):
+            found = (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar_one()
+            assert found == value
+
+
+@pytest.mark.anyio
+async def test_a_transaction_holds_the_write_lock_from_its_start(cell_db: AsyncEngine) -> None:
+    """Else two that read and then write meet half-way, and one fails at once."""
+    entered = asyncio.Event()
+
+    async def second() -> None:
+        async with cell_db.begin() as tx:
+            entered.set()
+            await db.insert_new(tx, aliases, ROW)
+
+    async with cell_db.begin() as tx:
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0.05)
+        assert not entered.is_set()
+        await db.insert_new(tx, aliases, ROW)
+    await waiting
+
+    assert entered.is_set()
+
+
+@pytest.mark.anyio
+async def test_a_reader_does_not_wait_for_a_writer(cell_db: AsyncEngine) -> None:
+    """A console that looks must not hold up the door."""
+    async with cell_db.begin() as writer:
+        await db.insert_new(writer, aliases, ROW)
+
+        async with asyncio.timeout(5), db.reading(cell_db) as reader:
+            seen = (await reader.execute(select(aliases))).all()
+
+    assert seen == [], "nor does it see what is not committed"
+
+
+@pytest.mark.anyio
+async def test_insert_new_says_whether_it_inserted(cell_db: AsyncEngine) -> None:
+    """The second of two is told that it is the second."""
+    async with cell_db.begin() as tx:
+        found = [await db.insert_new(tx, aliases, ROW) for _ in range(2)]
+
+    assert found == [True, False]
+
+
+@pytest.mark.anyio
+async def test_what_is_deleted_is_overwritten(cell_db: AsyncEngine, tmp_path: Path) -> None:
+    """Free pages are read by whoever steals the file."""
+    canary = "canary-" + "c" * 40
+    async with cell_db.begin() as tx:
+        await db.insert_new(tx, aliases, ROW | {"alias": canary})
+    async with cell_db.begin() as tx:
+        await tx.execute(text("DELETE FROM aliases"))
+    await cell_db.dispose()
+
+    assert canary.encode() not in (tmp_path / "cell.db").read_bytes()
+
+
+@pytest.mark.anyio
+async def test_a_directory_that_is_gone_is_an_operational_error(tmp_path: Path) -> None:
+    """It is the class that `outcome` retries: a disk that is away may come back."""
+    engine = db.connect(f"sqlite+aiosqlite:///{tmp_path}/missing/cell.db")
+
+    with pytest.raises(OperationalError):
+        async with engine.begin():
+            pytest.fail("a transaction on a database that cannot be opened")
+
+    await engine.dispose()

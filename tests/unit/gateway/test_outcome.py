@@ -1,0 +1,122 @@
+"""What an error means for a job, class by class."""
+
+import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from audit.errors import AppendError, ForkError, LockedError, StoreError
+from gateway import errors, outcome
+from gateway.dialogue import Trouble
+from gateway.outcome import MAX_ATTEMPTS, Outcome
+from policy.errors import LedgerError
+from residency.errors import NoProcessorError, ProcessorBusyError, UnknownJurisdictionError
+from vault.errors import (
+    CustodyError,
+    GoneError,
+    KeyringError,
+    LabelError,
+    NotAnalysedError,
+    ObjectsError,
+    TamperedError,
+)
+
+MEANS: dict[BaseException, Outcome] = {
+    AppendError(): Outcome.RETRY,
+    StoreError(): Outcome.RETRY,
+    LockedError(): Outcome.RETRY,
+    OperationalError("", None, Exception()): Outcome.RETRY,
+    LedgerError(): Outcome.RETRY,
+    KeyringError(): Outcome.RETRY,
+    ObjectsError(): Outcome.RETRY,
+    CustodyError(): Outcome.RETRY,
+    ProcessorBusyError(): Outcome.RETRY,
+    errors.AudioBusyError("a"): Outcome.RETRY,
+    errors.ChannelBusyError("a"): Outcome.RETRY,
+    errors.UndecidedError(("engine.late",)): Outcome.RETRY,
+    errors.ConsentNeededError(("consent.missing",)): Outcome.WAIT,
+    errors.ChannelUnknownError("a"): Outcome.WAIT,
+    errors.WaitingError(3): Outcome.WAIT,
+    errors.DeniedError(("region.unknown",)): Outcome.REFUSE,
+    errors.ChannelRefusedError("131047"): Outcome.REFUSE,
+    errors.MediaGoneError("a"): Outcome.REFUSE,
+    errors.MediaRefusedError("a"): Outcome.REFUSE,
+    GoneError(): Outcome.REFUSE,
+    UnknownJurisdictionError(): Outcome.REFUSE,
+    errors.DoubtError(): Outcome.HAND_OVER,
+    NotAnalysedError(): Outcome.HAND_OVER,
+    errors.LeaseLostError(): Outcome.ABANDON,
+    TamperedError(): Outcome.BURY,
+    LabelError(): Outcome.BURY,
+    ForkError(): Outcome.BURY,
+    IntegrityError("", None, Exception()): Outcome.BURY,
+    KeyError(): Outcome.BURY,
+    errors.MemoryFormatError(): Outcome.BURY,
+}
+
+
+@pytest.mark.parametrize("exc", MEANS, ids=lambda exc: type(exc).__name__)
+def test_every_class_has_one_meaning(exc: BaseException) -> None:
+    """Retrying what is final loops; refusing what is passing loses a note."""
+    assert outcome.of(exc) is MEANS[exc]
+
+
+def test_every_row_of_the_table_is_held_to_its_meaning() -> None:
+    """A row that nobody checks can be changed by a slip."""
+    held = {next(cls for cls in type(exc).__mro__ if cls in outcome.TABLE) for exc in MEANS}
+
+    assert held == set(outcome.TABLE)
+
+
+def test_what_nobody_named_is_buried_not_looped() -> None:
+    """An unknown fault is ours: a human looks at it."""
+
+    class SurpriseError(Exception):
+        """Nobody named it."""
+
+    assert outcome.of(SurpriseError()) is Outcome.BURY
+
+
+def test_a_subclass_means_what_its_nearest_named_class_means() -> None:
+    """A new kind of refusal is a refusal."""
+
+    class NarrowError(errors.ChannelRefusedError):
+        """More exact."""
+
+    assert outcome.of(NarrowError("a")) is Outcome.REFUSE
+
+
+def test_only_what_is_retried_runs_out_of_tries() -> None:
+    """What was tried often enough goes to a human; a wait for a person has no such end."""
+    busy, waits = errors.ChannelBusyError("a"), errors.WaitingError(1)
+
+    assert outcome.of(busy, attempts=MAX_ATTEMPTS - 2) is Outcome.RETRY
+    assert outcome.of(busy, attempts=MAX_ATTEMPTS - 1) is Outcome.HAND_OVER
+    assert outcome.of(waits, attempts=100) is Outcome.WAIT
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    """A vendor that is down must not be hammered; a person must not wait for an hour."""
+    assert [outcome.delay_s(n) for n in range(6)] == [2, 6, 18, 54, 120, 120]
+
+
+def test_a_reason_is_a_code_and_never_a_message() -> None:
+    """Reasons go to logs and the trail: an exception's text may quote a person."""
+    assert outcome.reason(errors.ChannelBusyError("130429")) == "130429"
+    assert outcome.reason(errors.DeniedError(("region.unknown", "x.y"))) == "region.unknown"
+    assert outcome.reason(ValueError("4915112345678 said hello")) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("exc", "trouble"),
+    [
+        (errors.AudioRefusedError("ogg.capture"), Trouble.REFUSED_AUDIO),
+        (errors.MediaGoneError("http.404"), Trouble.REFUSED_AUDIO),
+        (errors.MediaRefusedError("media.host"), Trouble.REFUSED_AUDIO),
+        (NoProcessorError(), Trouble.UNHEARD),
+        (errors.SilentError("audio.silent"), Trouble.SILENT),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
+)
+def test_what_cannot_be_heard_is_told_to_the_person(exc: Exception, trouble: Trouble) -> None:
+    """A note that ends in silence looks ignored."""
+    assert isinstance(exc, outcome.TROUBLES)
+    assert outcome.trouble(exc) is trouble

@@ -1,0 +1,148 @@
+"""Ask before acting: every decision is on record before anything happens, and only yes is yes."""
+
+from dataclasses import replace
+
+import pytest
+from support.desk import TENANT, Desk
+
+from audit.errors import AppendError
+from audit.model import EventType
+from gateway import hearing, permit
+from gateway.errors import ConsentNeededError, DeniedError, UndecidedError
+from gateway.note import SPOKEN
+from gateway.permit import permitted
+from gateway.session import Memory
+from policy.model import ConsentState, Decision, Question, Stage, Undecided
+from residency.model import Jurisdiction
+
+
+@pytest.mark.anyio
+async def test_a_decision_is_on_record_with_what_makes_it_replayable(desk: Desk) -> None:
+    """Years later somebody asks why this recording was opened."""
+    await desk.consents()
+    note = await desk.spoken()
+
+    allowed = await permitted(note, Stage.TRANSCRIBE, desk.ports)
+
+    [event] = [e for e in desk.trail.seen if e.type is EventType.POLICY_DECIDED]
+    proof = allowed.provenance
+    assert (event.id, event.decision, event.outcome) == (proof.id, proof.id, "allowed")
+    assert (event.action, event.job, event.subject) == ("transcribe", note.job.id, note.subject)
+    assert event.detail == {
+        "data_sha256": proof.data_sha256,
+        "engine": proof.engine,
+        "input_sha256": proof.input_sha256,
+        "jurisdiction": "DE",
+        "jurisdiction_evidence": "number",
+        "reasons": [],
+        "revision": proof.revision,
+    }
+    assert len(proof.input_sha256) == len(proof.data_sha256) == 64
+
+
+@pytest.mark.anyio
+async def test_no_consent_means_ask_and_the_media_host_hears_nothing(desk: Desk) -> None:
+    """The first promise to a person: unopened means not even fetched."""
+    note = await desk.spoken()
+
+    with pytest.raises(ConsentNeededError, match=r"consent\.missing"):
+        await hearing.words(note, Memory(), desk.ports)
+
+    assert desk.fetched() == []
+    assert desk.types() == ["policy.decided capture"]
+    assert desk.trail.seen[0].outcome == "denied"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("state", [ConsentState.REFUSED, ConsentState.WITHDRAWN])
+async def test_a_no_can_be_lifted_by_the_person_alone(desk: Desk, state: ConsentState) -> None:
+    """It is a reason to ask, never a reason to go on."""
+    await desk.consents(state)
+    note = await desk.spoken()
+
+    with pytest.raises(ConsentNeededError, match=rf"consent\.{state}"):
+        await permitted(note, Stage.CAPTURE, desk.ports)
+
+
+@pytest.mark.anyio
+async def test_a_no_of_the_law_is_final(desk: Desk) -> None:
+    """Asking for consent cannot make a region lawful, so nobody is asked."""
+    await desk.consents()
+    note = await desk.spoken()
+    elsewhere = replace(note, jurisdiction=Jurisdiction(code="XX", evidence="number"))
+
+    with pytest.raises(DeniedError):
+        await permitted(elsewhere, Stage.TRANSCRIBE, desk.ports)
+
+
+@pytest.mark.anyio
+async def test_a_missing_consent_beside_another_no_asks_nobody(desk: Desk) -> None:
+    """A consent that would not help is not asked for."""
+    note = await desk.spoken()
+    elsewhere = replace(note, jurisdiction=Jurisdiction(code="XX", evidence="number"))
+
+    with pytest.raises(DeniedError) as denied:
+        await permitted(elsewhere, Stage.TRANSCRIBE, desk.ports)
+
+    assert "consent.missing" in denied.value.reasons
+
+
+@pytest.mark.anyio
+async def test_undecided_is_no_yes_and_is_on_record(desk: Desk) -> None:
+    """An engine that does not answer must not be read as one that agrees."""
+    await desk.consents()
+    note = await desk.spoken()
+    decide = desk.ports.decide
+
+    async def silent(question: Question) -> Decision:
+        decided = await decide(question)
+        return Undecided(reasons=("engine.late",), provenance=decided.provenance)
+
+    desk.with_ports(decide=silent)
+    with pytest.raises(UndecidedError, match=r"engine\.late"):
+        await hearing.words(note, Memory(), desk.ports)
+
+    assert desk.fetched() == []
+    assert [event.outcome for event in desk.trail.seen] == ["undecided"]
+
+
+@pytest.mark.anyio
+async def test_a_decision_that_cannot_be_recorded_allows_nothing(desk: Desk) -> None:
+    """No evidence, no touch, from the first step on."""
+    await desk.consents()
+    note = await desk.spoken()
+    desk.trail.refuses = lambda event: event.type is EventType.POLICY_DECIDED
+
+    with pytest.raises(AppendError):
+        await hearing.words(note, Memory(), desk.ports)
+
+    assert desk.fetched() == []
+
+
+@pytest.mark.anyio
+async def test_a_withdrawal_acts_on_the_next_decision(desk: Desk) -> None:
+    """Fast facts are read when they are needed, not when the job began."""
+    await desk.consents()
+    note = await desk.spoken()
+    await permitted(note, Stage.CAPTURE, desk.ports)
+    desk.clock.move(1)
+    await desk.consents(ConsentState.WITHDRAWN)
+
+    with pytest.raises(ConsentNeededError):
+        await permitted(note, Stage.TRANSCRIBE, desk.ports)
+
+
+@pytest.mark.anyio
+async def test_typed_words_need_no_consent_for_recordings(desk: Desk) -> None:
+    """Who refused the microphone can still write."""
+    note = await desk.typed()
+
+    assert (await permitted(note, Stage.REPLY, desk.ports)).processors == ("msg.here",)
+    assert await desk.ports.consents.newest(TENANT, note.subject, SPOKEN) is None
+
+
+def test_only_reasons_of_consent_are_askable() -> None:
+    """A reason that no answer can lift would ask a person for nothing."""
+    families = {reason.partition(".")[0] for reason in permit.ASKABLE}
+
+    assert families == {"consent", "notice"}
