@@ -6,6 +6,7 @@ broker's block files. Values: docs/adr/0004-broker.md.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ ACK_WAIT_S = 30
 MAX_DELIVER = 1000  # the job's own attempts decide when to bury; the broker only redelivers
 PUBLISH_S = 0.3
 FETCH_S = 5
+CONNECT_LIMIT_S = 5.0
 REBIND_S = 0.5
 
 
@@ -69,19 +71,21 @@ class Broker:
     async def connect(cls, url: str, region: str, *, token: str | None = None) -> "Broker":
         """Connect and keep reconnecting for ever; raises `MissingPartError` if nobody answers."""
         try:
-            client = await nats.connect(
-                url,
-                token=token,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.5,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                connect_timeout=2,
-                drain_timeout=10,
-                allow_reconnect=True,
-                inbox_prefix=b"_INBOX_vocustody",
-                error_cb=_quiet,
-            )
+            # The client tries for ever, also the first time: a start must say what is missing.
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                client = await nats.connect(
+                    url,
+                    token=token,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.5,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    connect_timeout=2,
+                    drain_timeout=10,
+                    allow_reconnect=True,
+                    inbox_prefix=b"_INBOX_vocustody",
+                    error_cb=_quiet,
+                )
         except (TimeoutError, NatsError, OSError) as exc:
             raise MissingPartError(
                 f"nats: {type(exc).__name__} (is [services] nats right?)"
@@ -173,21 +177,24 @@ class Broker:
         Survives a broker that goes away, even one that comes back with an empty disk.
         """
         pull = await self._js.pull_subscribe_bind(f"work-{self._region}", self.work)
-        while True:
-            await free.acquire()
-            try:
-                message = (await pull.fetch(1, timeout=FETCH_S))[0]
-            except TimeoutError:
-                free.release()
-            except NatsError:
-                free.release()
-                pull = await self._rebind(pull)
-            else:
-                if job := _job(message):
-                    yield Told(job, message)
-                else:
-                    await message.term()
+        try:
+            while True:
+                await free.acquire()
+                try:
+                    message = (await pull.fetch(1, timeout=FETCH_S))[0]
+                except TimeoutError:
                     free.release()
+                except NatsError:
+                    free.release()
+                    pull = await self._rebind(pull)
+                else:
+                    if job := _job(message):
+                        yield Told(job, message)
+                    else:
+                        await message.term()
+                        free.release()
+        finally:
+            await _unsubscribe(pull)
 
     async def _rebind(
         self, pull: JetStreamContext.PullSubscription
@@ -195,14 +202,25 @@ class Broker:
         await asyncio.sleep(REBIND_S)
         try:
             await self.prepare()
-            return await self._js.pull_subscribe_bind(f"work-{self._region}", self.work)
+            found = await self._js.pull_subscribe_bind(f"work-{self._region}", self.work)
         except (TimeoutError, NatsError):
             return pull
+        await _unsubscribe(pull)
+        return found
 
     async def aclose(self) -> None:
-        """Drain and disconnect."""
-        if not self._client.is_closed:
+        """Drain and disconnect; from a broker that is away, just disconnect."""
+        try:
             await self._client.drain()
+        except (TimeoutError, NatsError):
+            with contextlib.suppress(OSError):  # its last flush meets the broken connection
+                await self._client.close()
+
+
+async def _unsubscribe(pull: JetStreamContext.PullSubscription) -> None:
+    # Left open, it makes `drain` wait for messages that nobody will take.
+    with contextlib.suppress(NatsError):
+        await pull.unsubscribe()
 
 
 def _job(message: Msg) -> str | None:

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
 from audit import verify as verifier
 from audit.errors import AuditError
 from audit.model import Entry
-from gateway import compose, db, inspect, settings
+from gateway import compose, inspect, log, settings
 from gateway.compose import doctor, rules, serve, stores
 from gateway.demo import story
-from gateway.errors import GatewayError, SettingsError
+from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.settings import Settings
 from policy.errors import PolicyError
 from residency.errors import ResidencyError
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(app(args=argv, standalone_mode=False) or 0)
     except TyperException as exc:
-        print(f"vocustody: {exc}", file=sys.stderr)
+        if said := str(exc):  # empty when the help was all there is to say
+            print(f"vocustody: {said}", file=sys.stderr)
         return 2
     except SettingsError as exc:
         for fault in exc.faults:
@@ -59,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except EXPECTED as exc:
         print(f"vocustody: {exc}", file=sys.stderr)
+        return 2
+    except Exception as exc:  # noqa: BLE001 - its text may quote a person or a password
+        print(f"vocustody: {log.told(exc)}", file=sys.stderr)
         return 2
 
 
@@ -173,9 +178,13 @@ def _settings(config: Path | None) -> Settings:
 
 
 async def _with_database(config: Path | None, ask: Any) -> list[dict[str, Any]]:
-    engine = db.connect(stores.database_url(_settings(config)))
+    engine = stores.existing_database(_settings(config))
     try:
         return list(await ask(engine))
+    except SQLAlchemyError as exc:
+        raise MissingPartError(
+            f"the database cannot be read: {type(exc).__name__} (has the gateway run once?)"
+        ) from None
     finally:
         await engine.dispose()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway import crashpoint, handover, log, outcome, record, rights
 from gateway.broker import Broker
-from gateway.errors import ConsentNeededError, LeaseLostError, WaitingError
+from gateway.errors import ChannelUnknownError, ConsentNeededError, LeaseLostError, WaitingError
 from gateway.jobs import Job, State
 from gateway.note import Note
 from gateway.outcome import Outcome
@@ -73,12 +73,21 @@ async def _wait(case: Case) -> float | None:
         return None
     waiting = case.exc
     grace_s = case.ports.unknown_grace_s
-    delay_s = waiting.seconds if isinstance(waiting, WaitingError) else grace_s
-    await case.ports.jobs.later(case.job, delay_s, tried=False)
+    if isinstance(waiting, WaitingError):
+        delay_s = waiting.seconds
+    elif isinstance(waiting, ChannelUnknownError):
+        delay_s = grace_s
+    else:
+        delay_s = outcome.delay_s(case.job.attempts)
+    tried = not isinstance(waiting, WaitingError | ChannelUnknownError)
+    await case.ports.jobs.later(case.job, delay_s, tried=tried)
     return delay_s
 
 
 async def _refuse(case: Case) -> None:
+    if case.note:
+        await handover.open_row(case.note, outcome.reason(case.exc), case.ports)
+        await _tell(case.note, case.ports)
     await end(case.job, State.REFUSED, outcome.reason(case.exc), case.ports)
 
 
@@ -103,8 +112,12 @@ async def _to_human(case: Case) -> None:
     if case.note is None:
         return
     await handover.hand_over(case.note, reason, case.ports)
+    await _tell(case.note, case.ports)
+
+
+async def _tell(note: Note, ports: Ports) -> None:
     try:
-        await rights.tell(case.note, "handover", case.ports)
+        await rights.tell(note, "handover", ports)
     except Exception as failed:  # noqa: BLE001 - the human is told either way
         log.get().warning("handover.untold", reason=outcome.reason(failed))
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Table, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -18,13 +19,36 @@ LOCK_WAIT_S = 10
 
 
 def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """Return an engine for *url* (``sqlite+aiosqlite:///...`` or ``postgresql+asyncpg://...``)."""
+    """
+    Return an engine for *url* (``sqlite+aiosqlite:///...`` or ``postgresql+asyncpg://...``).
+
+    SQLite gets one connection: it has one writer, and waiting in line for the connection is
+    fair and prompt, while SQLite's own busy handler sleeps. So nobody may open a transaction
+    within another.
+    """
     if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_size=pool_size, pool_pre_ping=True)
-    engine = create_async_engine(url, pool_size=pool_size, connect_args={"timeout": LOCK_WAIT_S})
+        engine = create_async_engine(url, pool_size=pool_size, pool_pre_ping=True)
+        event.listen(engine.sync_engine, "do_connect", _reach)
+        return engine
+    engine = create_async_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=LOCK_WAIT_S,
+        connect_args={"timeout": LOCK_WAIT_S},
+    )
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _reach(dialect: Dialect, _entry: ConnectionPoolEntry, args: Any, parameters: Any) -> Any:
+    """Connect; where nobody listens asyncpg raises `OSError`, which callers do not expect."""
+    try:
+        return dialect.connect(*args, **parameters)
+    except Exception as exc:
+        # The driver's text may hold the address; its class says enough.
+        raise OperationalError("connect", None, RuntimeError(type(exc).__name__)) from None
 
 
 def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

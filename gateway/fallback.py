@@ -54,8 +54,10 @@ async def through(
         left.remove(chosen)
         try:
             answer = await _touch(note, allowed, action, artifact, chosen, adapters, call, ports)
-        except ProcessorError:
+        except ProcessorBusyError:
             ports.health.failed(chosen)
+        except ProcessorError:
+            continue  # the note's fault, not the processor's: others may still be heard by it
         else:
             ports.health.succeeded(chosen)
             return answer

@@ -25,6 +25,14 @@ async def hand_over(note: Note, reason: str, ports: Ports) -> None:
     await announce(note, reason, ports)
 
 
+async def open_row(note: Note, reason: str, ports: Ports) -> None:
+    """Open a handover without taking the conversation from the dialogue: a "no" was said."""
+    async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
+        await intend(tx, note, reason, ports)
+    await announce(note, reason, ports)
+
+
 async def intend(tx: AsyncConnection, note: Note, reason: str, ports: Ports) -> bool:
     """Open a handover with *tx*; False if this job already has one."""
     row = {

@@ -28,6 +28,7 @@ from policy.model import Allowed, Stage
 from residency.errors import ProcessorRefusedError
 from residency.model import Audio, Transcript
 from residency.ports import SpeechToText
+from vault.errors import GoneError
 from vault.model import Artifact, Kind
 
 VOICED_S = 0.3
@@ -80,11 +81,12 @@ async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Port
 
 @asynccontextmanager
 async def _typing_shown(note: Note, ports: Ports) -> AsyncIterator[None]:
-    """Show, beside the body, that an answer is on its way; what fails there is of no matter."""
+    """Show, beside the body, that an answer is on its way; the body never waits for it."""
     sign = asyncio.create_task(_show_typing(note, ports), name="typing")
     try:
         yield
     finally:
+        sign.cancel()
         await asyncio.gather(sign, return_exceptions=True)
 
 
@@ -98,6 +100,8 @@ async def _captured(note: Note, ports: Ports) -> bytes:
     if kept := await ports.custody.describe(note.job.artifact):
         await record.kept(note, kept, ports)
         return await ports.custody.open(kept)
+    if await ports.custody.gone(note.job.artifact):
+        raise GoneError(note.job.artifact)  # its time is over: it is not fetched again
     allowed = await permitted(note, Stage.CAPTURE, ports)
     content = await _fetched(note, allowed, ports)
     await keep(note, Kind.RAW_AUDIO, content, allowed.obligations.raw_audio_seconds, ports)

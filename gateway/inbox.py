@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway import crashpoint, schema
+from gateway import crashpoint, log, schema
 from gateway.errors import NotAcceptedError
 from gateway.whatsapp.payload import Identity, Message, Parsed, Status
 from vault.custody import Custody
@@ -33,6 +33,8 @@ from vault.keys import Keys
 
 WINDOW_S = 24 * 3600  # WhatsApp's customer service window: no free-form answer after it
 BATCH = 2000
+MOST_WAITING = 4096  # deliveries
+ANSWER_S = 15.0
 JobId = str
 
 
@@ -44,7 +46,11 @@ class _Rows:
 
 
 class Inbox:
-    """Accepts parsed deliveries; `start` runs its one writer, `aclose` ends it."""
+    """
+    Accepts parsed deliveries; `start` runs its one writer, `aclose` ends it.
+
+    *urgent* tells the updates that only take rights away from us: they wait for no earlier turn.
+    """
 
     def __init__(
         self,
@@ -54,13 +60,17 @@ class Inbox:
         *,
         now: Callable[[], datetime],
         committed: Callable[[Sequence[JobId]], None],
+        urgent: Callable[[str, Message], bool] = lambda _tenant, _message: False,
     ) -> None:
         self._engine = engine
         self._keys = keys
         self._custody = custody
         self._now = now
         self._committed = committed
-        self._queue: asyncio.Queue[tuple[_Rows, asyncio.Future[list[JobId]]]] = asyncio.Queue()
+        self._urgent = urgent
+        self._queue: asyncio.Queue[tuple[_Rows, asyncio.Future[list[JobId]]]] = asyncio.Queue(
+            MOST_WAITING
+        )
         self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -72,6 +82,8 @@ class Inbox:
         if self._writer:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
+        while not self._queue.empty():
+            _refuse([self._queue.get_nowait()])
 
     @property
     def alive(self) -> bool:
@@ -91,11 +103,18 @@ class Inbox:
             rows = await self._rows(tenant, parsed)
         except VaultError:
             raise NotAcceptedError("keyring.unavailable") from None
+        except (SQLAlchemyError, OSError):
+            raise NotAcceptedError("database.unavailable") from None
         if not rows.inbox and not rows.statuses:
             return []
         done: asyncio.Future[list[JobId]] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((rows, done))
-        return await done
+        try:
+            self._queue.put_nowait((rows, done))
+            async with asyncio.timeout(ANSWER_S):
+                return await done
+        except (asyncio.QueueFull, TimeoutError):
+            # It may still be committed: WhatsApp delivers again and the key makes it one.
+            raise NotAcceptedError("database.slow") from None
 
     async def _rows(self, tenant: str, parsed: Parsed) -> _Rows:
         key = await self._keys.named(f"idempotency-{tenant}")
@@ -114,7 +133,7 @@ class Inbox:
         at = _micros(now)
         job = f"j_{secrets.token_hex(16)}"
         body = msgspec.json.encode(update)
-        body_key = f"intake-{now.astimezone(UTC):%Y%m%d}"
+        body_key = intake_key(now)
         rows.inbox.append(
             {
                 "key": keyed(key, "message", update.id),
@@ -133,6 +152,7 @@ class Inbox:
                 "conversation": conversation(key, update.phone_number_id, update.sender),
                 "artifact": f"a_{secrets.token_hex(16)}",
                 "trace": secrets.token_hex(16),
+                "urgent": self._urgent(tenant, update),
                 "state": "accepted",
                 "accepted_at": at,
                 "deadline_at": (update.sent_at + WINDOW_S) * 1_000_000,
@@ -149,14 +169,16 @@ class Inbox:
             except asyncio.CancelledError:
                 _refuse(batch)
                 raise
-            except SQLAlchemyError:
+            except Exception as exc:  # noqa: BLE001 - no delivery may close the door to the others
+                log.get().warning("inbox.batch_failed", error=type(exc).__name__)
                 await self._one_by_one(batch)
 
     async def _one_by_one(self, batch: list[tuple[_Rows, asyncio.Future[list[JobId]]]]) -> None:
         for item in batch:
             try:
                 await self._commit([item])
-            except SQLAlchemyError:
+            except Exception as exc:  # noqa: BLE001 - same
+                log.get().error("inbox.refused", error=type(exc).__name__)
                 _refuse([item])
 
     async def _commit(self, batch: list[tuple[_Rows, asyncio.Future[list[JobId]]]]) -> None:
@@ -168,6 +190,11 @@ class Inbox:
             if not done.done():
                 done.set_result([job["id"] for job in rows.jobs if job["id"] in fresh])
         self._committed(sorted(fresh))
+
+
+def intake_key(day: datetime) -> str:
+    """Return the name of the key that seals what arrives on *day*."""
+    return f"intake-{day.astimezone(UTC):%Y%m%d}"
 
 
 def keyed(key: bytes, purpose: str, content: str | bytes) -> str:

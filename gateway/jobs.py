@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.errors import LeaseLostError
-from gateway.schema import inbox, jobs, relay
+from gateway.schema import inbox, jobs, relay, replies
 
 LEASE_S = 60
 
@@ -93,7 +93,8 @@ class Jobs:
         """Lease *job_id* to *owner*, or say why not."""
         now = micros(self._now())
         async with self._engine.begin() as tx:
-            row = (await tx.execute(select(jobs).where(jobs.c.id == job_id))).one_or_none()
+            query = select(jobs).where(jobs.c.id == job_id).with_for_update()
+            row = (await tx.execute(query)).one_or_none()
             if refusal := await _unclaimed(tx, row, now):
                 return refusal
             lease = {
@@ -139,24 +140,35 @@ class Jobs:
         now = micros(self._now())
         async with self._engine.begin() as tx:
             await _fenced(tx, job, _released(state, reason) | {"ended_at": now})
-            await tx.execute(update(inbox).where(inbox.c.job == job.id).values(sealed=None))
+            await _forget(tx, [job.id])
             woken = await self._wake_next(tx, job.conversation)
         self._woken(woken)
 
-    async def unpark(self, conversation: str) -> list[str]:
-        """Make the conversation's parked jobs accepted again; return them."""
+    async def identify(self, job: Job, subject: str) -> None:
+        """Note whose *job* this is."""
         async with self._engine.begin() as tx:
-            parked = (jobs.c.conversation == conversation) & (jobs.c.state == State.PARKED)
-            values = {"state": State.ACCEPTED, "reason": "", "next_try_at": 0, "attempts": 0}
+            await _fenced(tx, job, {"subject": subject})
+
+    async def unpark(self, subject: str, deadline_at: datetime) -> list[str]:
+        """Make the person's parked jobs accepted again, due by *deadline_at*; return them."""
+        async with self._engine.begin() as tx:
+            parked = (jobs.c.subject == subject) & (jobs.c.state == State.PARKED)
+            values = {
+                "state": State.ACCEPTED,
+                "reason": "",
+                "next_try_at": 0,
+                "attempts": 0,
+                "deadline_at": micros(deadline_at),
+            }
             changed = await tx.execute(update(jobs).where(parked).values(values).returning(jobs))
             woken = [row.id for row in sorted(changed, key=lambda row: row.seq)]
             await self._tell(tx, woken)
         self._woken(woken)
         return woken
 
-    async def discard_parked(self, conversation: str, reason: str) -> list[tuple[str, str, str]]:
-        """End the conversation's parked jobs; return their (job, artifact, tenant) ids."""
-        return await self._refuse_parked(jobs.c.conversation == conversation, reason)
+    async def discard_parked(self, subject: str, reason: str) -> list[tuple[str, str, str]]:
+        """End the person's parked jobs; return their (job, artifact, tenant) ids."""
+        return await self._refuse_parked(jobs.c.subject == subject, reason)
 
     async def discard(self, artifact: str, reason: str) -> list[tuple[str, str, str]]:
         """
@@ -172,7 +184,7 @@ class Jobs:
             ended = found.all()
             woken = []
             for row in ended:
-                await tx.execute(update(inbox).where(inbox.c.job == row.id).values(sealed=None))
+                await _forget(tx, [row.id])
                 woken += await self._wake_next(tx, row.conversation)
         self._woken(woken)
         return [(row.id, row.artifact, row.tenant) for row in ended]
@@ -259,6 +271,12 @@ class Jobs:
             await tx.execute(insert(relay).from_select(["job", "attempt", "created_at"], source))
 
 
+async def _forget(tx: AsyncConnection, job_ids: Sequence[str]) -> None:
+    """Drop what was written and what was to be said: an ended job needs neither."""
+    for table in (inbox, replies):
+        await tx.execute(update(table).where(table.c.job.in_(job_ids)).values(sealed=None))
+
+
 async def _unclaimed(
     tx: AsyncConnection, row: Row[tuple[object, ...]] | None, now: int
 ) -> Unclaimed | None:
@@ -278,7 +296,7 @@ async def _unclaimed(
         & (jobs.c.seq < row.seq)
     )
     blocked = await tx.execute(select(jobs.c.id).where(earlier).limit(1))
-    return Unclaimed.BLOCKED if blocked.first() else None
+    return Unclaimed.BLOCKED if blocked.first() and not row.urgent else None
 
 
 def _released(state: State, reason: str) -> dict[str, object]:

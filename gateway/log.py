@@ -138,6 +138,11 @@ def bound(**fields: object) -> AbstractContextManager[Any]:
     return structlog.contextvars.bound_contextvars(**fields)
 
 
+def told(exc: BaseException) -> str:
+    """Return the class and place of *exc*: all that may be said of an error nobody foresaw."""
+    return f"{type(exc).__name__} at {_place(exc.__traceback__)}"
+
+
 def keep_allowed(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Return what of *event* may be printed (a structlog processor)."""
     name = event.get("event")

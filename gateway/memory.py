@@ -1,26 +1,33 @@
 """A conversation's memory in the database: sealed under the subject's key, one row each."""
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway import db, session
+from gateway import db, log, session
+from gateway.errors import MemoryFormatError
 from gateway.jobs import micros
 from gateway.note import Note
 from gateway.ports import Ports
 from gateway.schema import sessions
 from gateway.session import Memory
+from vault.errors import GoneError, TamperedError
 
 
 async def recall(note: Note, ports: Ports) -> Memory:
     """Return what is remembered of this conversation and still counts; nothing is a memory too."""
-    query = select(sessions.c.sealed).where(sessions.c.conversation == note.job.conversation)
+    mine = (sessions.c.conversation == note.job.conversation) & (sessions.c.subject == note.subject)
     async with db.reading(ports.engine) as tx:
-        kept = (await tx.execute(query)).scalar_one_or_none()
+        kept = (await tx.execute(select(sessions.c.sealed).where(mine))).scalar_one_or_none()
     if kept is None:
         return Memory()
-    opened = await ports.custody.open_small(note.subject, _context(note), kept)
-    return session.fresh(session.decode(opened), int(ports.now().timestamp()))
+    try:
+        opened = session.decode(await ports.custody.open_small(note.subject, _context(note), kept))
+    except (GoneError, MemoryFormatError, TamperedError) as exc:
+        # What cannot be read is forgotten: the person is not kept waiting for it.
+        log.get().warning("memory.unreadable", error=exc)
+        return Memory()
+    return session.fresh(opened, int(ports.now().timestamp()))
 
 
 async def sealed(note: Note, memory: Memory, ports: Ports) -> bytes:
@@ -41,3 +48,9 @@ async def remember(tx: AsyncConnection, note: Note, kept: bytes, ports: Ports) -
 
 def _context(note: Note) -> str:
     return f"session/{note.job.conversation}"
+
+
+async def forget(note: Note, ports: Ports) -> None:
+    """Forget this conversation: its author took a message back."""
+    async with ports.engine.begin() as tx:
+        await tx.execute(delete(sessions).where(sessions.c.conversation == note.job.conversation))

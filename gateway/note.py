@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway import db, log
@@ -18,7 +18,7 @@ from gateway.errors import LeaseLostError
 from gateway.inbox import keyed
 from gateway.jobs import Job
 from gateway.ports import Ports
-from gateway.schema import aliases, inbox
+from gateway.schema import aliases, inbox, jobs
 from gateway.settings import Tenant
 from gateway.touch import Matter
 from gateway.whatsapp.payload import Choice, Edited, Identity, Message, Text, VoiceNote
@@ -120,40 +120,49 @@ async def opened(job: Job, ports: Ports) -> Note:
 
 
 async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:
-    """Return the random subject behind *identity*; every known alias leads to the same one."""
-    pepper = await ports.keys.named("pepper")
-    names = [
-        keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
-        for kind, value in (("bsuid", identity.bsuid), ("phone", identity.phone))
-        if value
-    ]
+    """
+    Return the random subject behind *identity*; every known alias leads to the same one.
+
+    Two subjects that turn out to be one person become the one known by user id, if there is
+    one. The other's consents do not move: whoever cannot be found to have agreed is asked again.
+    """
+    names = await _names(identity, tenant, ports)
     async with ports.engine.begin() as tx:
         return await _linked(tx, tenant, names)
 
 
 async def link(old: Identity, new: Identity, tenant: str, ports: Ports) -> None:
     """Let *new* lead to the subject of *old*: a person changed number or user id."""
-    subject = await pseudonym(old, tenant, ports)
-    pepper = await ports.keys.named("pepper")
+    names = await _names(old, tenant, ports) + await _names(new, tenant, ports)
     async with ports.engine.begin() as tx:
-        for kind, value in (("bsuid", new.bsuid), ("phone", new.phone)):
-            if value:
-                alias = keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
-                row = {"alias": alias, "tenant": tenant, "subject": subject}
-                await db.insert_new(tx, aliases, row)
+        await _linked(tx, tenant, names)
+
+
+async def _names(identity: Identity, tenant: str, ports: Ports) -> list[str]:
+    pepper = await ports.keys.named("pepper")
+    return [
+        keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
+        for kind, value in (("bsuid", identity.bsuid), ("phone", identity.phone))
+        if value
+    ]
 
 
 async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> str:
-    known = (await tx.execute(select(aliases).where(aliases.c.alias.in_(names)))).all()
-    by_name = {row.alias: row.subject for row in known}
-    subject = next(
-        (by_name[name] for name in names if name in by_name), f"s_{secrets.token_hex(16)}"
-    )
-    missing = [
-        {"alias": name, "tenant": tenant, "subject": subject}
-        for name in names
-        if name not in by_name
-    ]
-    if missing:
-        await tx.execute(insert(aliases), missing)
-    return subject
+    fresh = f"s_{secrets.token_hex(16)}"
+    known = await _subjects(tx, names)
+    subject = next((known[name] for name in names if name in known), fresh)
+    for name in names:
+        if name not in known:
+            row = {"alias": name, "tenant": tenant, "subject": subject}
+            await db.insert_new(tx, aliases, row)
+    known = await _subjects(tx, names)  # another transaction may have been first
+    chosen = next(known[name] for name in names)
+    for other in set(known.values()) - {chosen}:
+        for table in (aliases, jobs):
+            await tx.execute(update(table).where(table.c.subject == other).values(subject=chosen))
+    return chosen
+
+
+async def _subjects(tx: AsyncConnection, names: list[str]) -> dict[str, str]:
+    rows = await tx.execute(select(aliases).where(aliases.c.alias.in_(names)))
+    return {row.alias: row.subject for row in rows}

@@ -62,6 +62,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     language: str
+    notice: str = ""  # the version, if this is the consent notice
     buttons: tuple[tuple[str, str], ...] = ()
     speak: bool = False
 
@@ -86,9 +87,21 @@ async def intended(note: Note, kind: Kind, ports: Ports) -> Body | None:
         row = await _row(tx, note, kind)
     if row is None or row.sealed is None:
         return None
-    context = f"reply/{note.job.id}/{kind}"
-    body = await ports.custody.open_small(note.subject, context, row.sealed)
+    return await opened(note.subject, row, ports)
+
+
+async def opened(subject: str, row: Any, ports: Ports) -> Body:
+    """Return the body of the reply *row*, which was sealed for *subject*."""
+    context = f"reply/{row.job}/{row.kind}"
+    body = await ports.custody.open_small(subject, context, row.sealed)
     return msgspec.json.decode(body, type=Body)
+
+
+async def pending(note: Note, kind: Kind, ports: Ports) -> bool:
+    """Whether this reply was intended and nothing was tried with it yet."""
+    async with db.reading(ports.engine) as tx:
+        row = await _row(tx, note, kind)
+    return row is not None and row.state == State.INTENDED
 
 
 async def typing(note: Note, allowed: Allowed, send: Send, ports: Ports) -> None:
@@ -113,8 +126,10 @@ async def deliver(note: Note, kind: Kind, allowed: Allowed, send: Send, ports: P
     """
     async with db.reading(ports.engine) as tx:
         row = await _row(tx, note, kind)
-    if row is None or row.state in {State.SENT, State.FAILED}:
+    if row is None or row.state == State.SENT:
         return
+    if row.state == State.FAILED:
+        raise ChannelRefusedError("reply.failed")
     if row.state == State.ATTEMPTED and await _arrived(note, row, ports):
         return
     await _mark(note, row.id, ports, state=State.ATTEMPTED, tries=row.tries + 1, attempted=True)
@@ -160,7 +175,10 @@ async def _arrived(note: Note, row: Any, ports: Ports) -> bool:
     """Whether WhatsApp spoke of an attempted reply; raises while it is too early to tell."""
     async with db.reading(ports.engine) as tx:
         known = await tx.execute(select(statuses.c.state).where(statuses.c.reply == row.id))
-    if known.first():
+    if told := set(known.scalars()):
+        if told == {"failed"}:
+            await _mark(note, row.id, ports, state=State.FAILED)
+            raise ChannelRefusedError("reply.failed")
         await _mark(note, row.id, ports, state=State.SENT, sent=True)
         return True
     waited = (micros(ports.now()) - row.attempted_at) / 1e6

@@ -1,8 +1,9 @@
 """
 What an error means for a job: one table from exception class to outcome.
 
-- RETRY: nothing was decided or sent; the same work may succeed later.
-- WAIT: something else must happen first (a consent, an earlier turn, a status).
+- RETRY: nothing was decided or sent; the same work may succeed later, a few times.
+- WAIT: something else must happen first: a consent, a status, or a part of ours (database,
+  trail, keyring, objects, policy engine) coming back. It costs the job no attempt.
 - REFUSE: a final no by law, policy or WhatsApp; the job ends and says so.
 - HAND_OVER: what was worth retrying was retried in vain; a human goes on.
 - BURY: a fault of ours or a hostile input; the job goes to the dead letters and to a human.
@@ -12,7 +13,7 @@ The nearest class in the exception's MRO counts; what nobody named is buried, ne
 
 from enum import StrEnum
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from audit.errors import AppendError, StoreError
 from gateway.dialogue import Trouble
@@ -63,28 +64,29 @@ class Outcome(StrEnum):
 
 
 TABLE: dict[type[BaseException], Outcome] = {
-    AppendError: Outcome.RETRY,
+    AppendError: Outcome.WAIT,
     AudioBusyError: Outcome.RETRY,
     ChannelBusyError: Outcome.RETRY,
     ChannelRefusedError: Outcome.REFUSE,
     ChannelUnknownError: Outcome.WAIT,
     ConsentNeededError: Outcome.WAIT,
-    CustodyError: Outcome.RETRY,
+    CustodyError: Outcome.WAIT,
     DeniedError: Outcome.REFUSE,
     DoubtError: Outcome.HAND_OVER,
     Exception: Outcome.BURY,
     GoneError: Outcome.REFUSE,
-    KeyringError: Outcome.RETRY,
+    KeyringError: Outcome.WAIT,
     LeaseLostError: Outcome.ABANDON,
     MediaGoneError: Outcome.REFUSE,
     MediaRefusedError: Outcome.REFUSE,
     NotAnalysedError: Outcome.HAND_OVER,
-    ObjectsError: Outcome.RETRY,
-    OperationalError: Outcome.RETRY,
-    PolicyError: Outcome.RETRY,
+    ObjectsError: Outcome.WAIT,
+    OSError: Outcome.WAIT,
+    PolicyError: Outcome.WAIT,
     ProcessorBusyError: Outcome.RETRY,
-    StoreError: Outcome.RETRY,
-    UndecidedError: Outcome.RETRY,
+    SQLAlchemyError: Outcome.WAIT,
+    StoreError: Outcome.WAIT,
+    UndecidedError: Outcome.WAIT,
     UnknownJurisdictionError: Outcome.REFUSE,
     WaitingError: Outcome.WAIT,
 }

@@ -53,6 +53,8 @@ async def _question(note: Note, stage: Stage, ports: Ports) -> Question:
         jurisdiction=note.jurisdiction.code,
         region=note.region,
         languages=note.tenant.languages,
+        held=False,  # nothing sets a hold or tells a minor yet: docs/limits.md
+        minor=False,
         consent=await ports.consents.newest(note.tenant.id, note.subject, note.purpose),
     )
 

@@ -1,7 +1,8 @@
 """
 What the gateway says by itself, and the few words it obeys: in six languages, by rules.
 
-- A notice names controller, purpose, processors, lifetime and how to withdraw (GDPR Art. 7, 13).
+- A notice names controller, purpose, processors, every lifetime and how to withdraw (GDPR Art. 7,
+  13). Its lifetimes are the longest that a law's table lets anything be kept; a test compares.
   Its version and the hash of its exact words go into the consent record.
 - A command is a message that consists of listed phrases and nothing else; one unknown word makes
   it an ordinary message. "The bus stop" and "don't stop" withdraw nothing.

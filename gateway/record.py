@@ -3,10 +3,12 @@
 from datetime import datetime
 
 from audit.model import Event, EventType
+from gateway import log
 from gateway.jobs import Job
 from gateway.note import Note
 from gateway.ports import Ports
 from gateway.touch import Trail
+from vault import retention
 from vault.model import Artifact, Tombstone
 
 
@@ -47,6 +49,14 @@ async def kept(note: Note, artifact: Artifact, ports: Ports) -> None:
             },
         )
     )
+
+
+async def destructions(ports: Ports) -> None:
+    """Put on record every destruction that is not yet; what fails here is tried again."""
+    for stone in await retention.unrecorded(ports.engine):
+        await destroyed(stone, ports.trail)
+        await retention.recorded(ports.engine, [stone.label.artifact], ports.now())
+        log.get().info("artifact.destroyed", artifact=stone.label.artifact)
 
 
 async def destroyed(stone: Tombstone, trail: Trail) -> None:

@@ -24,7 +24,8 @@ TICK_S = 1.0
 QUIET_S = 5.0
 LONG_QUIET_S = 60.0
 KEEP = timedelta(hours=24)
-BATCH = 200
+BATCH = 64
+GATHER_S = 0.01  # what is committed meanwhile goes along
 
 
 class Relay:
@@ -67,10 +68,11 @@ class Relay:
                 while await self.publish():
                     pass
                 await self.redrive()
-            except (TimeoutError, NatsError, SQLAlchemyError) as exc:
+            except (OSError, TimeoutError, NatsError, SQLAlchemyError) as exc:
                 log.get().warning("relay.delayed", error=type(exc).__name__)
                 await asyncio.sleep(TICK_S)
             await _first(self._work, TICK_S)
+            await asyncio.sleep(GATHER_S)
 
     async def publish(self) -> int:
         """Publish up to `BATCH` unpublished rows; return how many."""

@@ -8,23 +8,27 @@ What a person may want beside an answer: to agree, refuse, withdraw, delete, rea
 - Rules decide, never a classifier.
 """
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import func, select
 
 from audit.model import Event, EventType
 from gateway import crashpoint, db, handover, memory, outbox, phrases, record
-from gateway.inbox import keyed
+from gateway.inbox import WINDOW_S, keyed
 from gateway.jobs import State
 from gateway.note import SPOKEN, Note, artifact, link
 from gateway.outbox import Body, Kind
+from gateway.outbox import State as Reply
 from gateway.permit import permitted
-from gateway.phrases import Notice
 from gateway.ports import Ports
 from gateway.schema import inbox, jobs, replies
 from gateway.whatsapp.payload import Edited, Revoked, System
 from policy.consent import expiry
 from policy.model import Consent, ConsentState, Stage
+from vault.errors import GoneError, TamperedError
 from vault.model import Kind as Artifact
 
 GRANT = "consent.grant"
@@ -43,28 +47,34 @@ async def ask(note: Note, ports: Ports) -> None:
         fallback=note.tenant.languages[0],
     )
     buttons = ((GRANT, shown.grant_title), (REFUSE, shown.refuse_title))
-    body = Body(text=shown.text, language=shown.language, buttons=buttons)
+    body = Body(text=shown.text, language=shown.language, notice=shown.version, buttons=buttons)
     await say(note, Kind.CONSENT, body, ports)
-    await _tell(note, EventType.CONSENT_ASKED, ports, shown)
+    await _tell(note, EventType.CONSENT_ASKED, ports, _words(body))
 
 
 async def grant(note: Note, ports: Ports) -> None:
-    """Record the consent and let the parked notes go on."""
-    await _record(note, ConsentState.GRANTED, ports)
-    if not await ports.jobs.unpark(note.job.conversation):
+    """Record the consent to the words that were shown, and let the parked notes go on."""
+    newest = await ports.consents.newest(note.tenant.id, note.subject, SPOKEN)
+    if shown := await _shown(note, ports):
+        await _record(note, ConsentState.GRANTED, _words(shown), ports)
+    elif newest is None or newest.state is not ConsentState.GRANTED:
+        await ask(note, ports)  # an old button: nobody knows any more which words it agreed to
+        return
+    window = note.job.accepted_at + timedelta(seconds=WINDOW_S)
+    if not await ports.jobs.unpark(note.subject, window):
         await tell(note, "granted", ports)
 
 
 async def refuse(note: Note, ports: Ports) -> None:
     """Record the refusal, end what was parked unheard, and say so."""
-    await _record(note, ConsentState.REFUSED, ports)
+    await _record(note, ConsentState.REFUSED, await _wording(note, ports), ports)
     await _drop_parked(note, "consent.refused", ports)
     await tell(note, "refused", ports)
 
 
 async def withdraw(note: Note, ports: Ports) -> None:
     """Record the withdrawal, end what was parked unheard, and say so."""
-    await _record(note, ConsentState.WITHDRAWN, ports)
+    await _record(note, ConsentState.WITHDRAWN, await _wording(note, ports), ports)
     await _drop_parked(note, "consent.withdrawn", ports)
     await tell(note, "withdrawn", ports)
 
@@ -91,8 +101,10 @@ async def forget(note: Note, ports: Ports) -> None:
     if recording is None:
         return
     await _on_record(await ports.jobs.discard(recording, REVOKED), REVOKED, ports)
+    await memory.forget(note, ports)
     for kind in Artifact:
         await _destroy(artifact(recording, kind), ports)
+    await record.destructions(ports)
 
 
 async def moved(note: Note, ports: Ports) -> None:
@@ -137,9 +149,10 @@ async def language_of(note: Note, ports: Ports) -> str:
 async def asked(note: Note, ports: Ports) -> bool:
     """Whether a note of this conversation is parked behind an unanswered notice."""
     asked = (
-        (jobs.c.conversation == note.job.conversation)
+        (jobs.c.subject == note.subject)
         & (jobs.c.state == State.PARKED)
         & (replies.c.kind == Kind.CONSENT)
+        & (replies.c.state != Reply.FAILED)
         & (replies.c.job == jobs.c.id)
     )
     async with db.reading(ports.engine) as tx:
@@ -147,13 +160,52 @@ async def asked(note: Note, ports: Ports) -> bool:
     return bool(found.scalar())
 
 
-async def _record(note: Note, state: ConsentState, ports: Ports) -> None:
-    key = await ports.keys.named(f"idempotency-{note.tenant.id}")
-    shown = phrases.notice(
-        await language_of(note, ports),
-        note.tenant.controller,
-        fallback=note.tenant.languages[0],
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The exact words a person was shown: version, hex SHA-256, language."""
+
+    version: str
+    sha256: str
+    language: str
+
+
+def _words(shown: Body) -> _Words:
+    digest = hashlib.sha256(shown.text.encode()).hexdigest()
+    return _Words(shown.notice, digest, shown.language)
+
+
+async def _shown(note: Note, ports: Ports) -> Body | None:
+    """Return the newest consent notice that this person was sent and that is still open."""
+    theirs = (jobs.c.subject == note.subject) & (replies.c.kind == Kind.CONSENT)
+    query = (
+        select(replies)
+        .join(jobs, jobs.c.id == replies.c.job)
+        .where(theirs & replies.c.sealed.is_not(None))
+        .order_by(replies.c.created_at.desc())
+        .limit(1)
     )
+    async with db.reading(ports.engine) as tx:
+        row = (await tx.execute(query)).one_or_none()
+    if row is None:
+        return None
+    try:
+        return await outbox.opened(note.subject, row, ports)
+    except (GoneError, TamperedError):
+        return None  # sealed for the subject this person was before two became one
+
+
+async def _wording(note: Note, ports: Ports) -> _Words:
+    """Return the words that a no refers to: those shown, else those of the consent it ends."""
+    if shown := await _shown(note, ports):
+        return _words(shown)
+    if newest := await ports.consents.newest(note.tenant.id, note.subject, SPOKEN):
+        return _Words(newest.notice_version, newest.notice_sha256, newest.language)
+    current = phrases.notice(await language_of(note, ports), note.tenant.controller)
+    return _Words(current.version, current.sha256, current.language)
+
+
+async def _record(note: Note, state: ConsentState, shown: _Words, ports: Ports) -> None:
+    key = await ports.keys.named(f"idempotency-{note.tenant.id}")
     at = int(ports.now().timestamp())
     await ports.consents.record(
         Consent(
@@ -174,7 +226,7 @@ async def _record(note: Note, state: ConsentState, ports: Ports) -> None:
     await _tell(note, EventType(f"consent.{state}"), ports, shown)
 
 
-async def _tell(note: Note, kind: EventType, ports: Ports, shown: Notice) -> None:
+async def _tell(note: Note, kind: EventType, ports: Ports, shown: _Words) -> None:
     await ports.trail.append(
         Event(
             id=f"{note.job.id}.{kind}",
@@ -194,7 +246,7 @@ async def _tell(note: Note, kind: EventType, ports: Ports, shown: Notice) -> Non
 
 
 async def _drop_parked(note: Note, reason: str, ports: Ports) -> None:
-    dropped = await ports.jobs.discard_parked(note.job.conversation, reason)
+    dropped = await ports.jobs.discard_parked(note.subject, reason)
     await _on_record(dropped, reason, ports)
 
 
@@ -205,5 +257,4 @@ async def _on_record(ended: Iterable[tuple[str, str, str]], reason: str, ports: 
 
 async def _destroy(artifact_id: str, ports: Ports) -> None:
     if kept := await ports.custody.describe(artifact_id):
-        stone = await ports.custody.destroy(kept, reason=REVOKED)
-        await record.destroyed(stone, ports.trail)
+        await ports.custody.destroy(kept, reason=REVOKED)

@@ -44,6 +44,10 @@ jobs = Table(
     Column("conversation", String(64), nullable=False),
     Column("artifact", String(34), nullable=False, unique=True),
     Column("trace", String(32), nullable=False),
+    # Known once the job was opened; what waits for a person's consent is found by it.
+    Column("subject", String(34)),
+    # A withdrawal, a refusal, a deletion: it does not wait for earlier turns.
+    Column("urgent", Boolean, nullable=False, server_default=false()),
     Column("state", String(16), nullable=False),
     Column("reason", String(64), nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -56,6 +60,7 @@ jobs = Table(
     Column("ended_at", BigInteger),
     Index("jobs_by_conversation", "conversation", "state", "seq"),
     Index("jobs_by_state", "state", "next_try_at"),
+    Index("jobs_by_subject", "subject", "state"),
 )
 
 # What still has to be told to the broker; the broker's disk may vanish, this may not.

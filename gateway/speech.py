@@ -27,6 +27,8 @@ async def send(note: Note, body: Body, ports: Ports) -> None:
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
         await outbox.intend(tx, note, Kind.VOICE, sealed, ports)
+    if not await outbox.pending(note, Kind.VOICE, ports):
+        return  # sent, refused or in doubt: a second recording would only add to it
     media = await _uploaded(note, ogg, allowed, ports)
     crashpoint.reach("voice.uploaded")
     graph = ports.graphs[note.message.phone_number_id]

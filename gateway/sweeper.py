@@ -6,20 +6,25 @@ due until it is done.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy import delete, select, update
 
+from audit.errors import EventError
 from audit.model import Event, EventType
-from gateway import log, record
+from gateway import db, log, record
+from gateway.inbox import intake_key
 from gateway.jobs import micros
 from gateway.ports import Ports
-from gateway.schema import inbox, jobs, replies, statuses
+from gateway.schema import inbox, jobs, replies, sessions, statuses
 from vault import retention
 
 PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
 REMEMBERED_FOR = timedelta(days=30)  # idempotency keys
+MEMORY_FOR = timedelta(hours=48)  # 24 in human hands, 24 after
+INTAKE_DAYS = 8  # a parked note's body is needed for 6
 BATCH = 200
 
 
@@ -73,13 +78,11 @@ class Sweeper:
             log.get().error("sweeper.failed", error=type(exc).__name__, stage=tick.__name__)
 
     async def delete_due(self) -> None:
-        """Destroy what is due, and put each destruction on record."""
+        """Destroy what is due; put on record what was destroyed and is not on record yet."""
         ports = self._ports
         with ports.metrics.timed("delete", region=ports.region):
-            stones = await retention.sweep(ports.now(), ports.custody, owner=self._owner)
-        for stone in stones:
-            await record.destroyed(stone, ports.trail)
-            log.get().info("artifact.destroyed", artifact=stone.label.artifact)
+            await retention.sweep(ports.now(), ports.custody, owner=self._owner)
+        await record.destructions(ports)
         ports.metrics.overdue(await retention.overdue(ports.now(), ports.engine))
 
     async def settle(self) -> None:
@@ -92,21 +95,13 @@ class Sweeper:
             .where(statuses.c.settled.is_(False))
             .limit(BATCH)
         )
-        async with ports.engine.connect() as tx:
+        async with db.reading(ports.engine) as tx:
             rows = (await tx.execute(query)).all()
         for row in rows:
-            await ports.trail.append(
-                Event(
-                    id=f"{row.reply}.{row.state}",
-                    type=EventType.REPLY_SETTLED,
-                    at=ports.now(),
-                    tenant=row.tenant,
-                    artifact=row.reply,
-                    job=row.job,
-                    outcome=row.state,
-                    detail={"basis": "attested by vendor", "error_code": row.error_code},
-                )
-            )
+            try:
+                await ports.trail.append(_settlement(row, ports.now()))
+            except EventError as exc:  # this one can never be recorded: let the others pass
+                log.get().error("status.unrecorded", error=exc)
             ports.metrics.settled(row.kind, row.state)
             await self._settled(row.reply, row.state)
         if rows:
@@ -129,6 +124,28 @@ class Sweeper:
         async with self._ports.engine.begin() as tx:
             await tx.execute(delete(inbox).where(inbox.c.received_at < old))
             await tx.execute(delete(statuses).where(statuses.c.at < old))
+            idle = micros(self._ports.now() - MEMORY_FOR)
+            await tx.execute(delete(sessions).where(sessions.c.updated_at < idle))
+        await self._forget_intake()
         for chore in self._chores:
             await chore()
         await retention.reconcile(self._ports.custody)
+
+    async def _forget_intake(self) -> None:
+        """Destroy the keys of days whose updates have all ended: old backups of them die too."""
+        for days in range(INTAKE_DAYS, REMEMBERED_FOR.days):
+            day = self._ports.now() - timedelta(days=days)
+            await self._ports.keys.destroy_named(intake_key(day))
+
+
+def _settlement(row: Any, at: datetime) -> Event:
+    return Event(
+        id=f"{row.reply}.{row.state}",
+        type=EventType.REPLY_SETTLED,
+        at=at,
+        tenant=row.tenant,
+        artifact=row.reply,
+        job=row.job,
+        outcome=row.state,
+        detail={"basis": "attested by vendor", "error_code": row.error_code},
+    )

@@ -1,11 +1,22 @@
 """What each kind of update asks of us: an answer, an act of a person's rights, or nothing."""
 
+from collections.abc import Sequence
+
 from gateway import phrases, pipeline, rights
 from gateway.errors import ConsentNeededError
 from gateway.note import Note
 from gateway.phrases import Command
 from gateway.ports import Ports
-from gateway.whatsapp.payload import Choice, Edited, Reaction, Revoked, System, Text, Unsupported
+from gateway.whatsapp.payload import (
+    Choice,
+    Edited,
+    Message,
+    Reaction,
+    Revoked,
+    System,
+    Text,
+    Unsupported,
+)
 
 CHOICES = {rights.GRANT: rights.grant, rights.REFUSE: rights.refuse}
 COMMANDS = {
@@ -14,6 +25,17 @@ COMMANDS = {
     Command.REFUSE: rights.refuse,
     Command.WITHDRAW: rights.withdraw,
 }
+
+
+def urgent(message: Message, languages: Sequence[str]) -> bool:
+    """Whether *message* only takes a right back from us: it waits for no earlier turn."""
+    match message.content:
+        case Revoked() | Choice(id=rights.REFUSE):
+            return True
+        case Text(body=body):
+            return phrases.command(body, languages) is Command.WITHDRAW
+        case _:
+            return False
 
 
 async def act(note: Note, ports: Ports) -> None:

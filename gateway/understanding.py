@@ -5,6 +5,8 @@ From words to meaning: redact first, then understand.
 - What no processor understands is an answer too: nothing was understood.
 """
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gateway.dialogue import Turn
@@ -32,13 +34,22 @@ async def redacted(words: Transcript, note: Note, ports: Ports) -> str:
     """
     allowed = await permitted(note, Stage.UNDERSTAND, ports)
     classes = allowed.obligations.redact[SINK]
+    # Which language typed words are in is a guess: they are read in each that the tenant speaks.
+    languages = (words.language,) if note.spoken else (words.language, *note.tenant.languages)
     with ports.metrics.timed("redact", tenant=note.tenant.id, region=note.region):
-        clean = redact.redact(words.text, classes, language=words.language)
-    if not isinstance(clean, Redacted):
-        raise NotAnalysedError(clean.why)
+        clean = await asyncio.to_thread(_clean, words.text, classes, dict.fromkeys(languages))
     seconds = allowed.obligations.redacted_seconds
-    await keep(note, Kind.REDACTED_TRANSCRIPT, clean.text.encode(), seconds, ports)
-    return clean.text
+    await keep(note, Kind.REDACTED_TRANSCRIPT, clean.encode(), seconds, ports)
+    return clean
+
+
+def _clean(text: str, classes: frozenset[str], languages: Iterable[str]) -> str:
+    for language in languages:
+        found = redact.redact(text, classes, language=language)
+        if not isinstance(found, Redacted):
+            raise NotAnalysedError(found.why)
+        text = found.text
+    return text
 
 
 async def understood(turn: Turn, note: Note, memory: Memory, ports: Ports) -> Turn:

@@ -82,8 +82,8 @@ class Question:
     region: str
     languages: tuple[str, ...]
     consent: Consent | None
-    held: bool = False
-    minor: bool = False
+    held: bool
+    minor: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

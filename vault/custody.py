@@ -25,7 +25,9 @@ from vault.keys import Keys, derive
 from vault.model import Artifact, Kind, Label, Tombstone
 from vault.ports import Objects
 
-RAW_AUDIO_LIMIT = timedelta(hours=24)
+LONGEST_RAW_AUDIO = timedelta(hours=24, seconds=-1)
+# The caller's clock was read before ours, and may have been set back in between.
+CLOCK_ALLOWANCE = timedelta(minutes=1)
 MOST_ID_CHARS = 64
 SALT_BYTES = 32
 
@@ -46,7 +48,8 @@ class Custody:
         Seal *content* and keep it until *due*; durable once it returns.
 
         The same call may be made again after any failure. What is kept already is returned as
-        it is; a second due time never prolongs the first.
+        it is; a second due time never prolongs the first. Raw audio whose due time is 24 hours
+        away, or up to `CLOCK_ALLOWANCE` more, is kept for `LONGEST_RAW_AUDIO`.
 
         Raises:
             CustodyError: the same call may work later.
@@ -56,7 +59,7 @@ class Custody:
             ObjectsError: the object store failed.
 
         """
-        self._check(label, due)
+        due = self._checked(label, due)
         row = await ledger.find(self.engine, label.artifact)
         if row is not None and row.state == "kept":
             return await self._same(content, label, row)
@@ -87,6 +90,17 @@ class Custody:
         row = await ledger.find(self.engine, artifact)
         return ledger.artifact_of(row) if row is not None and row.state == "kept" else None
 
+    async def gone(self, artifact: str) -> bool:
+        """
+        Return whether *artifact* was kept or announced once and can never be read again.
+
+        It is destroyed, being destroyed or overdue; False for an id that was never stored.
+        """
+        row = await ledger.find(self.engine, artifact)
+        if row is None:
+            return False
+        return row.state in {"destroying", "destroyed"} or self._is_due(row)
+
     async def of_subject(self, subject: str) -> list[Artifact]:
         """Return everything of *subject* that is not yet destroyed, for an erasure."""
         return [ledger.artifact_of(row) for row in await ledger.of_subject(self.engine, subject)]
@@ -109,7 +123,7 @@ class Custody:
         if row is None:
             raise CustodyError(f"{ident}: unknown")
         if row.state != "destroyed":
-            stone = await self._destroy(row, reason)
+            stone = await self._destroy(ident, reason)
             if await ledger.end(self.engine, stone, lease=lease):
                 return stone
             row = await ledger.find(self.engine, ident)
@@ -137,16 +151,22 @@ class Custody:
         bound = envelope.bind("named", name, context)
         return envelope.open_sealed(derive(await self.keys.named(name), bound), bound, sealed)
 
-    def _check(self, label: Label, due: datetime) -> None:
+    def _checked(self, label: Label, due: datetime) -> datetime:
+        """Return the time at which the clock is set: *due*, or what raw audio may have."""
         for name in ("tenant", "subject", "artifact", "region"):
             if not 0 < len(getattr(label, name)) <= MOST_ID_CHARS:
                 raise LabelError(f"{name}: 1 to {MOST_ID_CHARS} characters")
         if due.tzinfo is None:
             raise LabelError("due: it has no time zone")
-        if due <= self.now():
+        now = self.now()
+        if due <= now:
             raise LabelError("due: it is not in the future")
-        if label.kind is Kind.RAW_AUDIO and due - self.now() >= RAW_AUDIO_LIMIT:
+        if label.kind is not Kind.RAW_AUDIO:
+            return due
+        latest = now + LONGEST_RAW_AUDIO
+        if due > latest + CLOCK_ALLOWANCE:
             raise LabelError("due: raw audio is kept for less than 24 hours")
+        return min(due, latest)
 
     def _is_due(self, row: Row[Any]) -> bool:
         return self.now() >= ledger.moment(row.due_at)
@@ -197,13 +217,13 @@ class Custody:
             raise TamperedError(f"{row.id}: its object is another one")
         return envelope.open_sealed(key, envelope.context_of(label), sealed)
 
-    async def _destroy(self, row: Row[Any], reason: str) -> Tombstone:
-        await ledger.begin_end(self.engine, row.id)
+    async def _destroy(self, artifact: str, reason: str) -> Tombstone:
+        row = await ledger.begin_end(self.engine, artifact)
         await self.objects.delete(row.object_name)
         await self._require_gone(row)
         label = ledger.label_of(row)
         shredded = await self.keys.destroyed(label, row.epoch)
-        now = self.now()
+        now = ledger.moment(int(self.now().timestamp()))  # as it is written, so as it is read
         due = ledger.moment(row.due_at)
         return Tombstone(
             label=label,

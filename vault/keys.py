@@ -29,7 +29,7 @@ from vault.envelope import KEY_BYTES, bind, context_of
 from vault.errors import GoneError, KeyringError, LabelError, TamperedError
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
-from vault.tables import epoch_keys, insert_new, named_keys, subject_keys
+from vault.tables import epoch_keys, insert_new, named_keys, reading, subject_keys
 
 BUCKETS = 16
 TTL_S = 60.0
@@ -114,7 +114,7 @@ class Keys:
 
     async def destroyed(self, label: Label, epoch: str) -> bool:
         """Return whether the subject's or the epoch's key is gone for good."""
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             for table, ident in ((subject_keys, label.subject), (epoch_keys, epoch)):
                 found = await connection.execute(table.select().where(_is(table, ident)))
                 row = found.first()
@@ -164,7 +164,7 @@ class Keys:
         found: dict[Slot, WrappedKey | Exception] = {
             slot: _AbsentError(f"{slot[0]} {slot[1]}: no such key") for slot in slots
         }
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             for table in TABLES:
                 idents = [ident for name, ident in slots if name == table.name]
                 chosen = table.select().where(table.c[_id(table)].in_(idents))

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault.errors import CustodyError, GoneError, LabelError
 from vault.model import Artifact, Kind, Label, Tombstone
-from vault.tables import artifacts, epoch_keys, insert_new, retention
+from vault.tables import artifacts, epoch_keys, insert_new, reading, retention
 
 ROW = (
     artifacts,
@@ -29,23 +29,25 @@ ROW = (
 )
 
 
-def _rows() -> Select[Any]:
+def rows() -> Select[Any]:
+    """Return the query of artifacts with their clocks, as `tombstone_of` and the like read."""
     return select(*ROW).join(retention, retention.c.artifact == artifacts.c.id)
 
 
 async def find(engine: AsyncEngine, artifact: str) -> Row[Any] | None:
     """Return the row of *artifact* with its clock, or None."""
-    async with engine.connect() as connection:
-        found = await connection.execute(_rows().where(artifacts.c.id == artifact))
+    async with reading(engine) as connection:
+        found = await connection.execute(rows().where(artifacts.c.id == artifact))
     row: Row[Any] | None = found.first()
     return row
 
 
 async def of_subject(engine: AsyncEngine, subject: str) -> list[Row[Any]]:
     """Return the rows of all that is not yet destroyed of *subject*, oldest first."""
-    rows = _rows().where(artifacts.c.subject == subject, artifacts.c.state != "destroyed")
-    async with engine.connect() as connection:
-        return list(await connection.execute(rows.order_by(artifacts.c.stored_at, artifacts.c.id)))
+    c = artifacts.c
+    theirs = rows().where(c.subject == subject, c.state != "destroyed")
+    async with reading(engine) as connection:
+        return list(await connection.execute(theirs.order_by(c.stored_at, c.id)))
 
 
 async def announce(engine: AsyncEngine, row: dict[str, Any], due_at: int) -> None:
@@ -83,7 +85,7 @@ async def _book_epoch(tx: AsyncConnection, epoch: str, due_at: int) -> None:
 
 async def _announce_again(tx: AsyncConnection, row: dict[str, Any], due_at: int) -> None:
     c = artifacts.c
-    found = (await tx.execute(_rows().where(c.id == row["id"]))).one()
+    found = (await tx.execute(rows().where(c.id == row["id"]))).one()
     if any(getattr(found, name) != row[name] for name in ("tenant", "subject", "kind", "region")):
         raise LabelError("artifact: another one has this id")
     mine = and_(c.id == row["id"], c.state == "storing")
@@ -102,9 +104,11 @@ async def keep(engine: AsyncEngine, artifact: str, object_name: str) -> bool:
     return kept.rowcount == 1
 
 
-async def begin_end(engine: AsyncEngine, artifact: str) -> None:
+async def begin_end(engine: AsyncEngine, artifact: str) -> Row[Any]:
     """
-    Close *artifact* to reads, before its object is deleted.
+    Close *artifact* to reads, before its object is deleted, and return its row.
+
+    From here on nobody gives the row another object or another due time.
 
     Raises:
         CustodyError: it is under a legal hold.
@@ -116,6 +120,8 @@ async def begin_end(engine: AsyncEngine, artifact: str) -> None:
         closing = update(artifacts).where(c.id == artifact, c.state != "destroyed", free)
         if (await tx.execute(closing.values(state="destroying"))).rowcount != 1:
             raise CustodyError(f"{artifact}: under a legal hold, or destroyed meanwhile")
+        closed: Row[Any] = (await tx.execute(rows().where(c.id == artifact))).one()
+    return closed
 
 
 async def end(engine: AsyncEngine, stone: Tombstone, *, lease: str | None) -> bool:

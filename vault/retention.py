@@ -6,11 +6,13 @@ The clocks: destroy what is due, late rather than never.
 - A failure leaves the row due, to be tried again after a growing pause. Nothing is dropped.
 - The key of an epoch goes first, as soon as the epoch is over and every clock in it has run
   out: what cannot be deleted now cannot be read either.
+- A destruction stays listed as unrecorded until the audit trail has it.
 - A row under a legal hold is not swept, and keeps its epoch's key alive.
 """
 
 import contextlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, select, update
@@ -19,9 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from vault import ledger
 from vault.custody import Custody
 from vault.epochs import epoch_end
-from vault.errors import KeyringError, VaultError
 from vault.model import Tombstone
-from vault.tables import artifacts, epoch_keys, retention
+from vault.tables import artifacts, epoch_keys, reading, retention
 
 LEASE_S = 60
 LONGEST_PAUSE_S = 900
@@ -40,24 +41,33 @@ async def sweep(
     at = int(now.timestamp())
     await _shred(now, custody)
     lease = f"{owner[:64]}/{secrets.token_hex(8)}"
-    stones = []
-    for ident in await _claim(custody.engine, at, lease, limit):
-        row = await ledger.find(custody.engine, ident)
-        if row is None:
-            continue
-        try:
-            artifact = ledger.artifact_of(row)
-            stones.append(await custody.destroy(artifact, reason=EXPIRED, lease=lease))
-        except VaultError:
-            await _put_off(custody.engine, ident, at, lease)
-    return stones
+    claimed = await _claim(custody.engine, at, lease, limit)
+    tried = [await _try(custody, ident, at, lease) for ident in claimed]
+    return [stone for stone in tried if stone is not None]
+
+
+async def unrecorded(engine: AsyncEngine, *, limit: int = 100) -> list[Tombstone]:
+    """Return up to *limit* proofs nobody confirmed with `recorded`, the oldest first."""
+    rows = ledger.rows().where(retention.c.state == "done", retention.c.recorded_at.is_(None))
+    oldest = rows.order_by(retention.c.done_at, retention.c.artifact).limit(limit)
+    async with reading(engine) as connection:
+        return [ledger.tombstone_of(row) for row in await connection.execute(oldest)]
+
+
+async def recorded(engine: AsyncEngine, artifacts: Sequence[str], now: datetime) -> None:
+    """Note that the audit trail holds the destruction of *artifacts*; the first note stays."""
+    c = retention.c
+    ended = and_(c.artifact.in_(artifacts), c.state == "done", c.recorded_at.is_(None))
+    async with engine.begin() as tx:
+        stamp = int(now.timestamp())
+        await tx.execute(update(retention).where(ended).values(recorded_at=stamp))
 
 
 async def overdue(now: datetime, engine: AsyncEngine) -> int:
     """Return for how many seconds the oldest clock has run over (0: none has); holds aside."""
     at = int(now.timestamp())
     oldest = select(func.min(retention.c.due_at)).where(_due(at))
-    async with engine.connect() as connection:
+    async with reading(engine) as connection:
         due_at = (await connection.execute(oldest)).scalar()
     return 0 if due_at is None else at - int(due_at)
 
@@ -69,7 +79,7 @@ async def reconcile(custody: Custody) -> int:
     The row is always first, so such an object is a leftover of a writer that lost its row.
     """
     names = await custody.objects.names()
-    async with custody.engine.connect() as connection:
+    async with reading(custody.engine) as connection:
         known = set((await connection.execute(select(artifacts.c.object_name))).scalars())
     strays = [name for name in names if name not in known]
     for name in strays:
@@ -94,6 +104,19 @@ async def _claim(engine: AsyncEngine, at: int, lease: str, limit: int) -> list[s
         return list((await tx.execute(leasing.returning(c.artifact))).scalars())
 
 
+async def _try(custody: Custody, artifact: str, at: int, lease: str) -> Tombstone | None:
+    """Destroy *artifact*, or put it off: whatever is wrong with it, the others go on."""
+    try:
+        row = await ledger.find(custody.engine, artifact)
+        if row is None:
+            return None
+        return await custody.destroy(ledger.artifact_of(row), reason=EXPIRED, lease=lease)
+    except Exception:  # noqa: BLE001 - a row that stays due is counted by `overdue`
+        with contextlib.suppress(Exception):  # not even put off: its lease runs out
+            await _put_off(custody.engine, artifact, at, lease)
+        return None
+
+
 async def _put_off(engine: AsyncEngine, artifact: str, at: int, lease: str) -> None:
     c = retention.c
     mine = and_(c.artifact == artifact, c.lease_owner == lease, c.state == "due")
@@ -108,9 +131,9 @@ async def _put_off(engine: AsyncEngine, artifact: str, at: int, lease: str) -> N
 async def _shred(now: datetime, custody: Custody) -> None:
     """Destroy the keys of epochs that are over and whose last clock has run out."""
     for epoch in await _spent(custody.engine, int(now.timestamp())):
-        # Bytes can still be deleted while the keyring is away; the key is tried again next time.
-        if epoch_end(epoch) <= now:
-            with contextlib.suppress(KeyringError):
+        # Bytes can be deleted whatever keeps a key alive; the key is tried again next time.
+        with contextlib.suppress(Exception):
+            if epoch_end(epoch) <= now:
                 await custody.keys.destroy_epoch(epoch, spent_at=now)
 
 
@@ -124,5 +147,5 @@ async def _spent(engine: AsyncEngine, at: int) -> list[str]:
     )
     spent = and_(c.ciphertext.is_not(None), c.last_due <= at, ~held.exists())
     # A first choice only: `destroy_epoch` asks again, in the statement that closes the epoch.
-    async with engine.connect() as connection:
+    async with reading(engine) as connection:
         return list((await connection.execute(select(c.epoch).where(spent))).scalars())

@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 metadata = MetaData()
 
@@ -57,8 +57,10 @@ retention = Table(
     Column("reason", String(64)),
     Column("methods", Text),  # comma-separated, in order
     Column("late_seconds", BigInteger),
+    Column("recorded_at", BigInteger),  # when the audit trail had taken it, or None
 )
 Index("retention_due", retention.c.state, retention.c.due_at)
+Index("retention_unrecorded", retention.c.state, retention.c.recorded_at, retention.c.done_at)
 
 
 def _wrapped() -> list[Column[Any]]:
@@ -83,6 +85,11 @@ epoch_keys = Table(
 named_keys = Table(
     "named_keys", metadata, Column("name", String(64), primary_key=True), *_wrapped()
 )
+
+
+def reading(engine: AsyncEngine) -> AsyncConnection:
+    """Return a connection for reads only: on SQLite it waits for no writer."""
+    return engine.execution_options(reading=True).connect()
 
 
 async def insert_new(tx: AsyncConnection, table: Table, row: dict[str, Any]) -> bool:

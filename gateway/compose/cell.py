@@ -13,7 +13,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from gateway import assistant, crashpoint, log, webhook
+from gateway import assistant, crashpoint, log, turns, webhook
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
@@ -86,7 +86,14 @@ async def cell(settings: Settings) -> AsyncIterator[Cell]:
 async def _run(settings: Settings, stack: AsyncExitStack) -> Cell:
     ports, broker, relay, keyring = await _parts(settings, stack)
     owner = f"{settings.cell.id}/{secrets.token_hex(8)}"
-    inbox = Inbox(ports.engine, ports.keys, ports.custody, now=now, committed=relay.wake)
+    inbox = Inbox(
+        ports.engine,
+        ports.keys,
+        ports.custody,
+        now=now,
+        committed=relay.wake,
+        urgent=lambda tenant, message: turns.urgent(message, ports.tenants[tenant].languages),
+    )
     worker = Worker(ports, broker, owner=owner, concurrency=settings.worker.concurrency)
     sweeper = Sweeper(ports, owner=owner, chores=[relay.forget])
     for part in (relay, worker, sweeper, inbox):

@@ -12,18 +12,23 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from gateway import assistant, db, natsd
 from gateway.compose import engines, rules, stores
+from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.sections import Tenant
 from gateway.settings import Settings
 from policy.errors import PolicyError
+from policy.model import Undecided
 from residency.errors import EngineMissingError, ResidencyError
 from residency.model import Processor
 from residency.registry import Registry
 from vault.errors import VaultError
+
+EXTRAS = {
+    "asyncpg": "pip install 'vocustody[postgres]'",
+    "obstore": "pip install 'vocustody[s3]'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,10 @@ def _tried(name: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except SettingsError as exc:
         return Check(name, False, "; ".join(exc.faults))
+    except ModuleNotFoundError as exc:
+        return Check(
+            name, False, f"{exc.name} is not installed ({EXTRAS.get(exc.name or '', 'pip')})"
+        )
     except (GatewayError, PolicyError, ResidencyError, VaultError, OSError) as exc:
         return Check(name, False, str(exc) or type(exc).__name__)
 
@@ -95,9 +104,9 @@ async def _database(settings: Settings) -> str:
     try:
         async with engine.begin():
             return f"{engine.dialect.name} takes a transaction"
-    except (SQLAlchemyError, OSError) as exc:
+    except Exception as exc:  # noqa: BLE001 - drivers have roots of their own; the text may hold the URL
         raise MissingPartError(
-            f"{type(exc).__name__} (is the server up, [services] database right?)"
+            f"{type(exc).__name__} (is the server up, and [services] database right?)"
         ) from None
     finally:
         await engine.dispose()
@@ -105,12 +114,22 @@ async def _database(settings: Settings) -> str:
 
 async def _keyring(settings: Settings) -> str:
     keyring = stores.keyring(settings)
-    await keyring.ready()
+    try:
+        await keyring.ready()
+    except VaultError as exc:
+        raise MissingPartError(
+            f"{exc} (is the vault up, unsealed, and [services] vault with its token right?)"
+        ) from None
     return f"{keyring.name} wraps and unwraps"
 
 
 async def _objects(settings: Settings) -> str:
-    return (await stores.objects(settings)).name
+    try:
+        return (await stores.objects(settings)).name
+    except VaultError as exc:
+        raise MissingPartError(
+            f"{exc} (is the store up, its bucket made, and [services] objects right?)"
+        ) from None
 
 
 async def _broker(settings: Settings) -> str:
@@ -130,7 +149,13 @@ def _registry(settings: Settings) -> str:
 async def _policy(settings: Settings) -> str:
     async with AsyncExitStack() as stack:
         ruled = await rules.rules(settings, stack)
-        return f"revision {ruled.revision[:16]} by {ruled.engine}"
+        found = await ruled.decide(rules.probe(settings.cell.region, now()))
+    if isinstance(found, Undecided):
+        raise MissingPartError(
+            f"{ruled.engine}: {', '.join(found.reasons)} (is [services] opa up, and has it loaded "
+            "the output of vocustody policy bundle?)"
+        )
+    return f"revision {ruled.revision[:16]} by {ruled.engine}"
 
 
 def _assistant(tenant: Tenant) -> str:

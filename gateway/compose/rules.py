@@ -90,4 +90,6 @@ def probe(region: str, at: datetime) -> Question:
         region=region,
         languages=("en",),
         consent=None,
+        held=False,
+        minor=False,
     )

@@ -12,6 +12,7 @@ from gateway.errors import MissingPartError
 from gateway.settings import Settings
 
 GRACEFUL_S = 10
+MOST_REQUESTS = 1024
 
 
 def serve(settings: Settings) -> None:
@@ -35,6 +36,7 @@ def serve(settings: Settings) -> None:
             access_log=False,
             lifespan="on",
             server_header=False,
+            limit_concurrency=MOST_REQUESTS,  # beyond: 503, and WhatsApp delivers again
             timeout_graceful_shutdown=GRACEFUL_S,
         )
     )

@@ -16,7 +16,7 @@ from audit.signers.local import LocalSigner
 from audit.signers.transit import TransitSigner
 from audit.stores.folder import Folder
 from audit.trail import Trail
-from gateway import db, log, migrations
+from gateway import db, log, migrations, secretfile
 from gateway.broker import Broker
 from gateway.compose.surroundings import now
 from gateway.errors import MissingPartError
@@ -54,6 +54,14 @@ async def database(settings: Settings, stack: AsyncExitStack) -> AsyncEngine:
     return engine
 
 
+def existing_database(settings: Settings) -> AsyncEngine:
+    """Return the database for reading; raise `MissingPartError` where no cell has made one."""
+    url = make_url(database_url(settings))
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise MissingPartError(f"{url.database} does not exist (start the gateway once)")
+    return db.connect(database_url(settings))
+
+
 def database_url(settings: Settings) -> str:
     """Return the SQLAlchemy URL of the cell's database, its password included."""
     given = settings.services.database
@@ -70,7 +78,9 @@ def keyring(settings: Settings) -> Keyring:
     vault = settings.services.vault
     if vault is None:
         return LocalKeyring(settings.cell.data / "keys")
-    return TransitKeyring(vault.url, vault.token_file.value.decode, mount=vault.mount)
+    path = vault.token_file.path
+    # Read for every request: a short-lived token is renewed outside, in place.
+    return TransitKeyring(vault.url, lambda: secretfile.read(path).text, mount=vault.mount)
 
 
 async def objects(settings: Settings) -> Objects:
@@ -82,9 +92,11 @@ async def objects(settings: Settings) -> Objects:
     from vault.objects.sigv4 import Credentials  # noqa: PLC0415 - same
 
     region = given.region or "us-east-1"
+    bucket, *folders = filter(None, given.url.removeprefix("s3://").split("/"))
     store = S3Objects(
         given.endpoint or f"https://s3.{region}.amazonaws.com",
-        given.url.removeprefix("s3://"),
+        bucket,
+        prefix="/".join([*folders, settings.cell.id, ""]),
         region=region,
         credentials=Credentials(
             given.access_key_file.value.decode(), given.secret_key_file.value.decode()

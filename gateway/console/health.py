@@ -6,7 +6,10 @@ write, the inbox, relay, worker and clocks run, the broker and the keyring answe
 engine decides, the trail is open.
 """
 
+import asyncio
+import asyncio
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,16 +18,36 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from gateway.metrics import Metrics
 
+CHECK_LIMIT_S = 3.0  # a prober gives up soon after; what has not answered by then is not ready
 Check = Callable[[], Awaitable[bool]]
+FRESH_S = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Vitals:
-    """Named checks, the metrics, and the token that admits to them (None: not served)."""
+    """
+    Named checks, the metrics, and the token that admits to them (None: not served).
+
+    The checks cost writes and calls, and anybody may ask: one round of them serves for
+    `FRESH_S` seconds.
+    """
 
     checks: Mapping[str, Check]
     metrics: Metrics
     token: bytes | None = field(repr=False)
+    _failed: list[str] = field(default_factory=list, init=False)
+    _until: float = field(default=0.0, init=False)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    async def failed(self) -> list[str]:
+        """Return the names of the checks that do not hold."""
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                self._failed = [
+                    name for name, check in self.checks.items() if not await _holds(check)
+                ]
+                self._until = time.monotonic() + FRESH_S
+            return self._failed
 
 
 async def healthz(_request: Request) -> Response:
@@ -35,7 +58,7 @@ async def healthz(_request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Answer 200 if every check holds, else 503 with the names of those that do not."""
     vitals: Vitals = request.state.vitals
-    failed = [name for name, check in vitals.checks.items() if not await _holds(check)]
+    failed = await vitals.failed()
     body = {"ready": not failed, "failed": failed}
     return JSONResponse(body, status_code=503 if failed else 200)
 
@@ -43,16 +66,17 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Answer with Prometheus text to whoever carries the admin token."""
     vitals: Vitals = request.state.vitals
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    given = request.headers.get("authorization", "").encode()
     if vitals.token is None:
         return PlainTextResponse("no [admin] token_file is set", status_code=404)
-    if not hmac.compare_digest(given, vitals.token):
+    if not hmac.compare_digest(given, b"Bearer " + vitals.token):
         return PlainTextResponse("unauthorized", status_code=401)
     return Response(vitals.metrics.render(), media_type="text/plain; version=0.0.4")
 
 
 async def _holds(check: Check) -> bool:
     try:
-        return await check()
+        async with asyncio.timeout(CHECK_LIMIT_S):
+            return await check()
     except Exception:  # noqa: BLE001 - whatever fails, the cell is not ready
         return False

@@ -124,7 +124,7 @@ async def processor_down(town: Town, claims: Claims) -> None:
         holds=[leaf["outcome"] for leaf in failed] == ["raised"],
     )
     claims.claim(
-        "Nothing left Brazil: every touch was in sa-brazil.", holds=regions == {"sa-brazil"}
+        "On record: every touch was by a processor of sa-brazil.", holds=regions == {"sa-brazil"}
     )
 
 
@@ -200,13 +200,16 @@ async def proof(town: Town, claims: Claims) -> None:
 
 async def kept_apart(town: Town, claims: Claims) -> None:
     """Each cell's log names its own region only."""
-    claims.scene("9. Four jurisdictions, kept apart.")
+    claims.scene("9. Four jurisdictions, kept apart (regions as the registry declares them).")
     for resident in town.residents.values():
         leaves = await _leaves(resident)
         regions = {leaf["region"] for leaf in leaves if "region" in leaf}
         own = regions == {resident.place.region}
         count = len([leaf for leaf in leaves if leaf["type"] == "touch.began"])
-        claims.claim(f"{resident.place.region}: {count} touches, none elsewhere.", holds=own)
+        claims.claim(
+            f"{resident.place.region}: {count} touches, each by a processor of that region.",
+            holds=own,
+        )
 
 
 SCENES: tuple[Callable[[Town, Claims], Awaitable[None]], ...] = (

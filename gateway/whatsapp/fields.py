@@ -13,6 +13,7 @@ from gateway.errors import PayloadError
 from gateway.whatsapp import digest
 
 OTHER = "other"
+MAX_CODE = 2**31 - 1
 MAX_CODES = 16
 FIRST_SECOND = 1_230_768_000  # 2009-01-01: WhatsApp's first year
 LAST_SECOND = 4_102_444_799  # 2099-12-31T23:59:59Z
@@ -106,7 +107,8 @@ def word(value: Any) -> str:
 def codes(value: Any) -> tuple[int, ...]:
     """Return the Graph codes of an ``errors`` array; its titles and details are not read."""
     found = (mapping(item).get("code") for item in items(value)[:MAX_CODES])
-    return tuple(code for code in found if isinstance(code, int) and not isinstance(code, bool))
+    numbers = (code for code in found if isinstance(code, int) and not isinstance(code, bool))
+    return tuple(code for code in numbers if 0 <= code <= MAX_CODE)
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str:

@@ -7,7 +7,11 @@ from pathlib import Path
 import httpx2
 import pytest
 from support.objects import S3Server
+from support.settings import Configure
+from support.stage import secret
 
+from gateway import settings
+from gateway.compose import stores
 from vault.errors import GoneError, ObjectsError
 from vault.objects.local import LocalObjects
 from vault.objects.s3 import S3Objects
@@ -40,10 +44,10 @@ def bucket(s3_server: S3Server) -> str:
     return name
 
 
-def s3_objects(server: S3Server, bucket: str) -> S3Objects:
-    """Return *bucket* as a store."""
+def s3_objects(server: S3Server, bucket: str, prefix: str = "some/prefix/eu-1/") -> S3Objects:
+    """Return *prefix* of *bucket* as a store."""
     who = Credentials(server.key_id, server.secret)
-    return S3Objects(server.url, bucket, region=REGION, credentials=who, now=now)
+    return S3Objects(server.url, bucket, prefix=prefix, region=REGION, credentials=who, now=now)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -175,6 +179,58 @@ async def test_a_server_that_is_away_is_a_failure() -> None:
     for call in (away.get("one"), away.delete("one"), away.names(), away.put("one", b"")):
         with pytest.raises(ObjectsError):
             await call
+
+
+@pytest.mark.anyio
+async def test_stores_that_share_a_bucket_share_nothing_else(
+    s3_server: S3Server, bucket: str
+) -> None:
+    """Cells reconcile by deleting what they have no row for: it must never be another cell's."""
+    ours = s3_objects(s3_server, bucket, "eu-1/")
+    theirs = [s3_objects(s3_server, bucket, each) for each in ("us-1/", "eu-1/x/", "eu-10/")]
+    await ours.put("ab/one", SEALED)
+    for each in theirs[::2]:
+        await each.put("ab/two", b"theirs")
+
+    await ours.delete("ab/two")
+
+    assert await ours.names() == ["ab/one"]
+    assert [await each.names() for each in theirs] == [["ab/two"], [], ["ab/two"]]
+    for each in theirs:
+        await each.delete("ab/one")
+        with pytest.raises(GoneError):
+            await each.get("ab/one")
+    assert await ours.get("ab/one") == SEALED
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("folder", "prefix"), [("", "eu-1/"), ("/", "eu-1/"), ("/some//folder/", "some/folder/eu-1/")]
+)
+async def test_a_cell_keeps_to_a_prefix_of_its_own(
+    s3_server: S3Server, bucket: str, configure: Configure, folder: str, prefix: str
+) -> None:
+    """Two cells may be given the same address: the cell's id is what keeps them apart."""
+    path = configure(
+        f'[services.objects]\nurl = "s3://{bucket}{folder}"\nendpoint = "{s3_server.url}"\n'
+        f'region = "{REGION}"\naccess_key_file = "key-id"\nsecret_key_file = "key-secret"'
+    )
+    secret(path.parent, "key-id", s3_server.key_id)
+    secret(path.parent, "key-secret", s3_server.secret)
+    cell = await stores.objects(settings.load(path))
+
+    await cell.put("ab/one", SEALED)
+
+    assert await s3_objects(s3_server, bucket, prefix).names() == ["ab/one"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "eu-1", "/eu-1/", "a//b/", "../b/", "a/./b/", "A/"])
+def test_a_prefix_that_is_none_is_refused(prefix: str) -> None:
+    """Without one a store would take the whole bucket for its own."""
+    nowhere = S3Server("http://127.0.0.1:9", "id", "secret")
+
+    with pytest.raises(ObjectsError, match="prefix"):
+        s3_objects(nowhere, "bucket", prefix)
 
 
 VERSIONING = (

@@ -58,7 +58,7 @@ async def test_a_question_in_order_is_allowed(
         "spee.eu-west",
     )
     assert decision.obligations.options["stt.first.eu-west"] == {"mip_opt_out": "true"}
-    assert decision.obligations.raw_audio_seconds == 86_400
+    assert decision.obligations.raw_audio_seconds == 86_340
     assert decision.provenance.revision == policy_bundle.revision
     assert decision.provenance.engine == policy_engine.name
 

@@ -94,7 +94,8 @@ def section(pairs: list[Pair]) -> Section:
             f"{PEOPLE} people, over keep-alive connections; the generator shares the cores with "
             "what it measures. Ours is `vocustody serve`: strict parsing, sealing, one group "
             "commit of inbox, job and relay rows. *alone*: its broker is stopped, so that accepted "
-            "jobs wait. *at work*: relay, worker and audit log go on with the accepted jobs during "
+            "jobs wait and the relay tries again each second. *at work*: relay, worker and audit "
+            "log go on with the accepted jobs during "
             "the measurement, in the same process and the same database. The floor is uvicorn, an "
             "HMAC and one SQLite INSERT and commit (WAL, synchronous=FULL) per request; it parses "
             "nothing, batches nothing and does nothing afterwards. Every delivery that was "
@@ -166,7 +167,7 @@ async def _ours(
             volley = await sender.fire(port, requests, connections=connections, limit_s=LIMIT_S)
             spent = cpu_ms(running.cell.pid) - before
             ended = durable.count(running.database, "jobs", "ended_at IS NOT NULL")
-            _all_kept(volley, durable.count(running.database, "inbox"))
+            all_kept(volley, durable.count(running.database, "inbox"))
         await running.cell.kill()  # what is left of its jobs must not run beside the next round
     return Round(volley=volley, cpu_ms=spent, jobs_ended=ended)
 
@@ -196,16 +197,16 @@ async def _floor(database: Path, connections: int, count: int, at: datetime) -> 
         app_secret=SECRET.encode(), verify_token="",
     )  # fmt: skip
     requests = deliveries(line, count, at)
-    async with _bare(database) as (pid, port):
+    async with bare(database) as (pid, port):
         before = cpu_ms(pid)
         volley = await sender.fire(port, requests, connections=connections, limit_s=LIMIT_S)
         spent = cpu_ms(pid) - before
-        _all_kept(volley, durable.count(database, "entry"))
+        all_kept(volley, durable.count(database, "entry"))
     return Round(volley=volley, cpu_ms=spent)
 
 
 @contextlib.asynccontextmanager
-async def _bare(database: Path) -> AsyncIterator[tuple[int, int]]:
+async def bare(database: Path) -> AsyncIterator[tuple[int, int]]:
     """Run the bare webhook; yield its process id and port."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "load.floor", str(database), SECRET,
@@ -220,7 +221,8 @@ async def _bare(database: Path) -> AsyncIterator[tuple[int, int]]:
         await process.wait()
 
 
-def _all_kept(volley: Volley, rows: int) -> None:
+def all_kept(volley: Volley, rows: int) -> None:
+    """Raise `RuntimeError` unless each delivery that was answered 200 left a row."""
     if rows != volley.ok:
         raise RuntimeError(f"{volley.ok} deliveries were answered 200, {rows} are in the database")
 

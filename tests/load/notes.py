@@ -154,9 +154,14 @@ async def _news(person: Person, kind: str, old: set[str]) -> Received:
 async def _journeys(running: Town, said: Sequence[Said]) -> tuple[Journey, ...]:
     async with await Trail.read(Folder(running.audit, REGION)) as trail:
         found = [await _journey(trail, one) for one in said]
-    if not all(each.spent_ms(["transcribe"]) for each in found):
-        raise RuntimeError("a note was answered without being transcribed: nothing to measure")
-    return tuple(found)
+    return transcribed(found)
+
+
+def transcribed(journeys: Sequence[Journey]) -> tuple[Journey, ...]:
+    """Return *journeys* if each note was heard: an apology is quick, and no figure."""
+    if not all(each.spent_ms(["transcribe"]) for each in journeys):
+        raise RuntimeError("a note was answered without being transcribed")
+    return tuple(journeys)
 
 
 async def _journey(trail: Quarters, said: Said) -> Journey:

@@ -33,7 +33,7 @@ async def measure(directory: Path, *, questions: int) -> Section:
     ]
     asked = (asked * (questions // len(asked) + 1))[:questions]
     rows, floor = [], await _floor(asked)
-    for name, bundled in (("shipped registry", _shipped()), (f"{SYNTHETIC} processors", _many())):
+    for name, bundled in (("shipped registry", shipped()), (f"{SYNTHETIC} processors", _many())):
         async for engine, waits in _engines(directory / name.split()[0], bundled, asked):
             rows.append(_row(f"{engine}, {name}", waits, floor))
     rows.append(_row("floor: a function that returns a constant", floor, floor))
@@ -69,15 +69,16 @@ async def _engines(
     async with AsyncExitStack() as stack:
         embedded = EmbeddedEngine(bundled)
         stack.push_async_callback(embedded.aclose)
-        yield embedded.name, await _asked(embedded, bundled, asked)
+        yield embedded.name, await waits_ms(embedded, bundled, asked)
         if found := opa.binary():
             url = await stack.enter_async_context(opa.serving(found, bundled, directory))
             server = OpaEngine(url)
             stack.push_async_callback(server.aclose)
-            yield "OPA server", await _asked(server, bundled, asked)
+            yield "OPA server", await waits_ms(server, bundled, asked)
 
 
-async def _asked(engine: PolicyEngine, bundled: Bundle, asked: list[Question]) -> list[float]:
+async def waits_ms(engine: PolicyEngine, bundled: Bundle, asked: list[Question]) -> list[float]:
+    """Return how long each of *asked* took; `RuntimeError` if one was not allowed."""
     facts, waits, found = bundled.facts, [], []
     for question in asked[: int(len(asked) * WARM_UP)]:
         await decide.decide(question, engine, facts=facts)
@@ -91,7 +92,7 @@ async def _asked(engine: PolicyEngine, bundled: Bundle, asked: list[Question]) -
 
 
 async def _floor(asked: list[Question]) -> list[float]:
-    engine = EmbeddedEngine(bundled := _shipped())
+    engine = EmbeddedEngine(bundled := shipped())
     constant = await decide.decide(asked[0], engine, facts=bundled.facts)
     await engine.aclose()
 
@@ -106,7 +107,8 @@ async def _floor(asked: list[Question]) -> list[float]:
     return waits
 
 
-def _shipped() -> Bundle:
+def shipped() -> Bundle:
+    """Return the bundle over the registry that ships with us."""
     today = datetime.fromtimestamp(NOW, UTC).date()
     return _build(list(registry.load(today=today, development=True).rows()))
 

@@ -7,10 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from load import journey, machine, page, plan, stages
+from load import door, durable, journey, machine, notes, page, plan, rules, sender, stages
+from load.__main__ import status
 from load.figures import Aim, Section, figure, largest, percentile
 from load.journey import Journey, Span
 from load.plan import Plan
+from load.sender import Volley
+from support.policy_world import asking
+
+from gateway.demo.graph import Line
+from policy.embedded import EmbeddedEngine
 
 AT = datetime(2026, 11, 22, 14, 15, tzinfo=UTC)
 TINY = Plan(
@@ -50,10 +56,12 @@ def _now() -> datetime:
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ROWS)
 async def test_each_measurement_runs(
-    name: str, tmp_path: Path, opa_binary: str, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A benchmark that nobody runs rots: each is run here, with next to nothing to do."""
-    monkeypatch.setenv("PATH", f"{Path(opa_binary).parent}{os.pathsep}{os.environ['PATH']}")
+    if name == "policy":
+        opa = Path(request.getfixturevalue("opa_binary"))
+        monkeypatch.setenv("PATH", f"{opa.parent}{os.pathsep}{os.environ['PATH']}")
     measure = plan.measurements(TINY, _now)[name]
 
     sections = [section async for section in plan.run({name: measure}, tmp_path)]
@@ -212,3 +220,71 @@ def test_the_file_system_is_that_of_the_nearest_mount() -> None:
 
     assert machine.filesystem(Path("/proc/self/fd"), mounts) == "tmpfs"
     assert machine.filesystem(Path("/nowhere/at/all"), mounts) == "ext4"
+
+
+def test_a_lost_delivery_is_no_figure() -> None:
+    """A door that answers 200 and keeps nothing would be the fastest of all."""
+    with pytest.raises(RuntimeError, match="2 deliveries were answered 200, 1 are"):
+        door.all_kept(Volley(ok=2), 1)
+
+
+def test_a_note_that_was_not_heard_is_no_figure() -> None:
+    """Without an engine the cell apologises at once."""
+    unheard = replace(JOURNEY, touches=JOURNEY.touches[:1])
+
+    assert notes.transcribed([JOURNEY]) == (JOURNEY,)
+    with pytest.raises(RuntimeError, match="without being transcribed"):
+        notes.transcribed([JOURNEY, unheard])
+
+
+@pytest.mark.anyio
+async def test_a_denial_is_no_figure() -> None:
+    """A denial may be quicker than the decision that was meant to be measured."""
+    bundled = rules.shipped()
+    engine = EmbeddedEngine(bundled)
+
+    with pytest.raises(RuntimeError, match=r"consent\.missing"):
+        await rules.waits_ms(engine, bundled, [asking(consent=None)])
+    await engine.aclose()
+
+
+def _line(secret: str) -> Line:
+    return Line(
+        phone_number_id="1",
+        display="12025550100",
+        token="",
+        waba_id="2",
+        app_secret=secret.encode(),
+        verify_token="",
+    )
+
+
+@pytest.mark.anyio
+async def test_the_floor_checks_signatures(tmp_path: Path) -> None:
+    """A floor that does less than it says makes the ratio a wrong one."""
+    requests = door.deliveries(_line("another secret"), 2, AT)
+
+    async with door.bare(tmp_path / "floor.db") as (_, port):
+        volley = await sender.fire(port, requests, connections=1, limit_s=5)
+
+    assert (volley.ok, volley.others) == (0, 2)
+    assert durable.count(tmp_path / "floor.db", "entry") == 0
+
+
+@pytest.mark.anyio
+async def test_a_load_ends_in_time(tmp_path: Path) -> None:
+    """A slow machine measures less, not longer."""
+    requests = door.deliveries(_line(door.SECRET), 3, AT)
+
+    async with door.bare(tmp_path / "floor.db") as (_, port):
+        volley = await sender.fire(port, requests, connections=1, limit_s=0)
+
+    assert volley.ok == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "ci", "found"), [((), "true", 0), (("opa",), "true", 1), (("opa",), "false", 0)]
+)
+def test_ci_fails_on_what_was_not_measured(missing: tuple[str, ...], ci: str, found: int) -> None:
+    """What is left out in silence is forgotten."""
+    assert status([replace(SECTION, missing=missing)], {"CI": ci}) == found

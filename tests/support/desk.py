@@ -8,7 +8,7 @@ by the real inbox; the test claims them and acts, or lets a worker do so.
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -98,6 +98,13 @@ def desk_bundle() -> Bundle:
         tenants={TENANT: {"retention": {"raw_audio_seconds": RAW_AUDIO_S}}},
         notices=[phrases.VERSION],
     )
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
+    """Wait until *holds*, or raise `TimeoutError`: what is waited for is in another process."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110 - a database row sets no event
+            await asyncio.sleep(0.02)
 
 
 def never(_event: Event) -> bool:
@@ -248,12 +255,15 @@ class Desk:
 
     async def over(self, *found: str, within_s: float = 20) -> list[str]:
         """Wait until the jobs *found* ended or are parked, and return their states."""
-        async with asyncio.timeout(within_s):
-            while True:
-                states = [(await self.state(job))[0] for job in found]
-                if "accepted" not in states:
-                    return states
-                await asyncio.sleep(0.02)
+
+        async def states() -> list[str]:
+            return [(await self.state(job))[0] for job in found]
+
+        async def settled() -> bool:
+            return "accepted" not in await states()
+
+        await until(settled, within_s=within_s)
+        return await states()
 
     async def state(self, job: str) -> tuple[str, str]:
         """Return (state, reason) of *job*."""

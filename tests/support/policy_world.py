@@ -114,6 +114,8 @@ QUESTION = Question(
     region="eu-central",
     languages=("de", "en"),
     consent=CONSENT,
+    held=False,
+    minor=False,
 )
 
 

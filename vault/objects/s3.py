@@ -8,6 +8,7 @@ Objects in an S3-compatible bucket (extra ``s3``).
   destroyed key is what protects the content.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from xml.etree import ElementTree as ET
@@ -21,14 +22,16 @@ from vault.objects import sigv4
 from vault.ports import OBJECT_NAME
 
 TIMEOUT_S = 10
+PREFIX = re.compile(r"(?:[a-z0-9_-][a-z0-9_.-]*/)+")
 
 
 class S3Objects:
     """
     See `vault.ports.Objects`.
 
-    *endpoint* is the server's URL, and *bucket* is addressed in its path. *now* dates the
-    signed question about versioning.
+    *endpoint* is the server's URL, and *bucket* is addressed in its path. *prefix*, such as
+    ``eu-1/``, is this store's alone: objects beside it are neither seen nor touched, so that
+    cells may share a bucket. *now* dates the signed question about versioning.
     """
 
     name = "s3"
@@ -38,10 +41,13 @@ class S3Objects:
         endpoint: str,
         bucket: str,
         *,
+        prefix: str,
         region: str,
         credentials: sigv4.Credentials,
         now: Callable[[], datetime],
     ) -> None:
+        if not PREFIX.fullmatch(prefix):
+            raise ObjectsError("the prefix of a store is path segments, each followed by a slash")
         self._bucket_url = f"{endpoint.rstrip('/')}/{bucket}"
         self._region = region
         self._credentials = credentials
@@ -49,6 +55,7 @@ class S3Objects:
         self._unversioned = False
         self._store = S3Store(
             bucket,
+            prefix=prefix,
             endpoint=endpoint,
             region=region,
             access_key_id=credentials.id,

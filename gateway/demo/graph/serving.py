@@ -74,6 +74,8 @@ async def listen(app: ASGIApp) -> AsyncIterator[str]:
     """Serve *app* on a free loopback port; yield its address."""
     # The socket already listens: a request made before uvicorn is up waits in its backlog.
     listening = socket.create_server(("127.0.0.1", 0))
+    # asyncio sets this only on sockets made with proto=TCP: else answers wait for an ACK, 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         _with_hang_up(app),
         lifespan="off",

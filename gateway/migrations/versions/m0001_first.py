@@ -50,6 +50,8 @@ def upgrade() -> None:
         sa.Column("conversation", sa.String(length=64), nullable=False),
         sa.Column("artifact", sa.String(length=34), nullable=False),
         sa.Column("trace", sa.String(length=32), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=True),
+        sa.Column("urgent", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.String(length=64), server_default="", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
@@ -66,6 +68,7 @@ def upgrade() -> None:
     )
     op.create_index("jobs_by_conversation", "jobs", ["conversation", "state", "seq"], unique=False)
     op.create_index("jobs_by_state", "jobs", ["state", "next_try_at"], unique=False)
+    op.create_index("jobs_by_subject", "jobs", ["subject", "state"], unique=False)
     op.create_table(
         "relay",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -85,7 +88,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("possible_duplicate", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("possible_duplicate", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("attempted_at", sa.BigInteger(), nullable=True),
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
@@ -108,7 +111,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("error_code", sa.Integer(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("settled", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("reply", "state"),
     )
     op.create_index("statuses_unsettled", "statuses", ["settled"], unique=False)
@@ -174,10 +177,14 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(length=64), nullable=True),
         sa.Column("methods", sa.Text(), nullable=True),
         sa.Column("late_seconds", sa.BigInteger(), nullable=True),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["artifact"], ["artifacts.id"]),
         sa.PrimaryKeyConstraint("artifact"),
     )
     op.create_index("retention_due", "retention", ["state", "due_at"], unique=False)
+    op.create_index(
+        "retention_unrecorded", "retention", ["state", "recorded_at", "done_at"], unique=False
+    )
     op.create_table(
         "consents",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -201,7 +201,7 @@ async def test_what_cannot_be_put_on_record_is_heard_by_nobody(desk: Desk, note:
 
 @pytest.mark.anyio
 async def test_a_question_under_way_is_heard_in_its_own_language(desk: Desk, note: Note) -> None:
-    """ "Four" and "fort" differ by what was asked, and in which language."""
+    """What was asked, and in which language, tells "four" from "fort"."""
     known = Memory(language="fr", pending="opening_hours")
 
     await hearing.words(note, known, desk.ports)

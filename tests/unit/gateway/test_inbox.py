@@ -61,9 +61,9 @@ def everything(directory: Path) -> bytes:
 
 
 @pytest.fixture
-async def world(cell_db: AsyncEngine, clock: Clock, tmp_path: Path) -> AsyncIterator[World]:
+async def world(each_db: AsyncEngine, clock: Clock, tmp_path: Path) -> AsyncIterator[World]:
     """Yield a running inbox."""
-    world = World(cell_db, clock, tmp_path)
+    world = World(each_db, clock, tmp_path)
     world.inbox.start()
     yield world
     await world.inbox.aclose()
@@ -111,6 +111,7 @@ async def test_a_batch_keeps_its_order_and_its_statuses(world: World) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("each_db", ["sqlite"], indirect=True)
 async def test_nothing_personal_is_written_in_clear(world: World, tmp_path: Path) -> None:
     """Text, number and message id (which holds the number) are sealed or keyed before a write."""
     await world.inbox.accept("t", parsed(message("HBgLMTIwMjU1NTAxNDM")))

@@ -25,12 +25,12 @@ class World:
     def _wake(self, found: Sequence[str]) -> None:
         self.woken += found
 
-    async def accept(self, name: str, conversation: str = "c1") -> None:
+    async def accept(self, name: str, conversation: str = "c1", *, urgent: bool = False) -> None:
         """Add one accepted job, as the inbox does."""
         at = micros(self.clock())
         row = {
             "id": name, "tenant": "t", "conversation": conversation, "artifact": f"a_{name}",
-            "trace": "0" * 32, "state": "accepted", "accepted_at": at, "deadline_at": at + 10**12,
+            "trace": "0" * 32, "urgent": urgent, "state": "accepted", "accepted_at": at, "deadline_at": at + 10**12,
         }  # fmt: skip
         box = {
             "key": name, "tenant": "t", "job": name, "digest": "", "body_key": "k",
@@ -41,9 +41,10 @@ class World:
             await tx.execute(insert(inbox).values(box))
 
     async def claim(self, name: str, owner: str = "w1") -> Job:
-        """Claim *name* and expect to get it."""
+        """Claim *name* and expect to get it; whose it is is known then."""
         job = await self.jobs.claim(name, owner)
         assert isinstance(job, Job)
+        await self.jobs.identify(job, "s_1")
         return job
 
     async def state(self, name: str) -> str:
@@ -54,9 +55,9 @@ class World:
 
 
 @pytest.fixture
-def world(cell_db: AsyncEngine, clock: Clock) -> World:
+def world(each_db: AsyncEngine, clock: Clock) -> World:
     """Return jobs on a fresh database."""
-    return World(cell_db, clock)
+    return World(each_db, clock)
 
 
 @pytest.mark.anyio
@@ -145,13 +146,34 @@ async def test_unparked_jobs_are_told_to_the_broker(world: World) -> None:
     await world.accept("note")
     await world.jobs.park(await world.claim("note"), "consent.missing")
 
-    assert await world.jobs.unpark("c1") == ["note"]
+    assert await world.jobs.unpark("s_1", world.clock()) == ["note"]
 
     assert world.woken == ["note"]
     async with world.engine.connect() as tx:
         told = (await tx.execute(select(relay.c.job))).scalars().all()
     assert told == ["note"]
     await world.claim("note")
+
+
+@pytest.mark.anyio
+async def test_a_consent_reopens_the_window_of_what_waited_for_it(world: World) -> None:
+    """A note granted after a day is answered: the press on the button reopened WhatsApp's window."""
+    await world.accept("note")
+    await world.jobs.park(await world.claim("note"), "consent.missing")
+    later = world.clock() + timedelta(days=2)
+
+    await world.jobs.unpark("s_1", later)
+
+    assert (await world.claim("note")).deadline_at == later
+
+
+@pytest.mark.anyio
+async def test_a_withdrawal_waits_for_no_earlier_turn(world: World) -> None:
+    """An earlier note that waits for a slow processor must not hold up a "stop"."""
+    await world.accept("note")
+    await world.accept("stop", urgent=True)
+
+    await world.claim("stop")
 
 
 @pytest.mark.anyio
@@ -212,6 +234,17 @@ async def test_only_the_named_owners_leases_are_released(world: World) -> None:
 
     await world.claim("mine", "eu-1/cc")
     assert await world.jobs.claim("theirs", "eu-1/cc") is Unclaimed.HELD
+
+
+@pytest.mark.anyio
+async def test_released_jobs_are_told_to_the_broker(world: World) -> None:
+    """The broker thinks a dead worker still has them, and would wait before telling again."""
+    await world.accept("mine")
+    await world.claim("mine", "eu-1/aa")
+
+    await world.jobs.release("eu-1/")
+
+    assert world.woken == ["mine"]
 
 
 @pytest.mark.anyio

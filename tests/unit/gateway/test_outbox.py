@@ -171,7 +171,7 @@ async def test_after_the_grace_time_it_is_sent_once_more_and_that_is_on_record(
 
 @pytest.mark.anyio
 async def test_nothing_is_sent_again_unless_the_doubt_is_on_record(reply: Reply) -> None:
-    """No evidence, no touch: a possible duplicate that nobody can see afterwards is none we make."""
+    """No evidence, no touch: no possible duplicate that nobody can see afterwards."""
     await reply.in_doubt()
     reply.desk.trail.refuses = lambda event: event.type is EventType.REPLY_UNKNOWN
 
@@ -196,7 +196,7 @@ async def test_a_second_doubt_is_for_a_human(reply: Reply) -> None:
 
 @pytest.mark.anyio
 async def test_a_busy_channel_is_no_doubt(reply: Reply) -> None:
-    """ "Nothing was sent" makes it intended again, and does not use up the one resend."""
+    """What was not sent is intended again, and does not use up the one resend."""
     reply.desk.world.faults.add("messages", refusal(130429, 429), times=2)
     for _ in range(2):
         with pytest.raises(ChannelBusyError):

@@ -71,7 +71,7 @@ async def test_redacting_again_after_a_crash_changes_nothing(desk: Desk, note: N
 
 @pytest.mark.anyio
 async def test_text_that_was_not_analysed_goes_nowhere(desk: Desk, note: Note) -> None:
-    """ "Nothing found" and "nobody looked" are different answers; the second one stops the job."""
+    """That nobody looked is another answer than that nothing was found: it stops the job."""
     desk.script("stt.one", words(SECRET * 20_000))
 
     with pytest.raises(NotAnalysedError):
@@ -121,7 +121,7 @@ async def test_a_turn_without_words_to_trust_asks_no_processor(
 
 @pytest.mark.anyio
 async def test_the_open_question_goes_along(desk: Desk, note: Note) -> None:
-    """ "Four" means something only beside what was asked."""
+    """A "four" means something only beside what was asked."""
     known = Memory(pending="greeting")
 
     found = await understanding.understood(turn("Four"), note, known, desk.ports)

@@ -11,6 +11,8 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.custody import START, Clock, FaultyObjects, label
 
+from gateway import db
+from policy import jurisdictions
 from vault import envelope
 from vault import retention as clocks
 from vault.custody import Custody
@@ -63,7 +65,7 @@ async def test_nothing_is_known_of_the_unknown(custody: Custody) -> None:
         (datetime(2026, 11, 22, 20), Kind.RAW_AUDIO),  # noqa: DTZ001  # the fault under test
         (START, Kind.TRANSCRIPT),
         (START - timedelta(seconds=1), Kind.TRANSCRIPT),
-        (START + timedelta(hours=24), Kind.RAW_AUDIO),
+        (START + timedelta(hours=24, minutes=1), Kind.RAW_AUDIO),
         (START + timedelta(days=30), Kind.RAW_AUDIO),
     ],
 )
@@ -75,6 +77,94 @@ async def test_a_due_time_that_is_none_is_refused(
         await custody.put(NOTE, label(kind=kind), due)
 
     assert await states(tables) == []
+
+
+@pytest.mark.anyio
+async def test_the_longest_shipped_clock_is_kept_as_it_is(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """A clock that stands still between the caller's reading and ours is an ordinary clock."""
+    ceiling = max(law["retention"]["raw_audio_seconds"] for law in jurisdictions.load().values())
+    due = vault_clock() + timedelta(seconds=ceiling)
+
+    artifact = await custody.put(NOTE, label(), due)
+
+    assert artifact.due == due
+
+
+@pytest.mark.anyio
+async def test_a_clock_set_back_costs_no_note_and_prolongs_none(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """The caller read a clock that was corrected since: the note is kept, for under a day."""
+    due = vault_clock() + timedelta(hours=24, seconds=-1)
+    vault_clock.pass_by(seconds=-60)
+
+    artifact = await custody.put(NOTE, label(), due)
+
+    assert artifact.due == vault_clock() + timedelta(hours=24, seconds=-1)
+    assert (await custody.put(NOTE, label("t1", kind=Kind.TRANSCRIPT), due)).due == due
+
+
+@pytest.mark.anyio
+async def test_gone_is_not_the_same_as_unknown(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """A job that is retried must not fetch again what was destroyed; nor lose what never was."""
+    destroyed = await custody.put(NOTE, label("a1"), DUE)
+    halfway = await custody.put(NOTE, label("a2"), DUE)
+    await custody.put(NOTE, label("a3"), DUE)
+    await custody.destroy(destroyed, reason="message.revoked")
+    objects.fail_before.add("delete")
+    with pytest.raises(ObjectsError):
+        await custody.destroy(halfway, reason="erasure")
+
+    before = [await custody.gone(each) for each in ("a1", "a2", "a3", "never")]
+    vault_clock.at = DUE
+    after = [await custody.gone(each) for each in ("a1", "a2", "a3", "never")]
+
+    assert before == [True, True, False, False]
+    assert after == [True, True, True, False]
+
+
+@pytest.mark.anyio
+async def test_an_announced_note_is_gone_only_when_its_clock_ran_out(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """The put that failed is made again; too late, it would be refused."""
+    objects.fail_before.add("put")
+    with pytest.raises(ObjectsError):
+        await custody.put(NOTE, label(), DUE)
+
+    assert not await custody.gone("a1")
+    vault_clock.at = DUE
+    assert await custody.gone("a1")
+
+
+@pytest.mark.anyio
+async def test_reads_wait_for_no_writer(custody: Custody, keys: Keys, vault_clock: Clock) -> None:
+    """SQLite has one writer, the webhook most of the time: a read must not queue behind it."""
+    artifact = await custody.put(NOTE, label(), DUE)
+    cold = Custody(
+        custody.engine,
+        Keys(custody.engine, keys._keyring, region="eu-central-1", now=vault_clock),
+        custody.objects,
+        now=vault_clock,
+    )
+
+    writer = db.connect(custody.engine.url.render_as_string())
+
+    async with writer.begin():
+        assert await cold.open(artifact) == NOTE
+        assert await custody.describe("a1") == artifact
+        assert await custody.of_subject("s1") == [artifact]
+        assert not await custody.gone("a1")
+        assert not await keys.destroyed(label(), artifact.epoch)
+        assert await clocks.overdue(vault_clock(), custody.engine) == 0
+        assert await clocks.unrecorded(custody.engine) == []
+        assert await clocks.reconcile(custody) == 0
+        assert await clocks._spent(custody.engine, 0) == []
+    await writer.dispose()
 
 
 @pytest.mark.anyio

@@ -2,18 +2,21 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.custody import START, Clock, FaultyObjects, label
 
+from gateway import db
 from vault.custody import Custody
-from vault.errors import GoneError
+from vault.errors import GoneError, ObjectsError
 from vault.keyrings.local import LocalKeyring
 from vault.keys import Keys
-from vault.model import Artifact, Kind
-from vault.retention import LEASE_S, overdue, reconcile, sweep
+from vault.model import Artifact, Kind, Tombstone
+from vault.retention import LEASE_S, overdue, reconcile, recorded, sweep, unrecorded
 from vault.tables import epoch_keys, retention
 
 NOTE = b"OggS"
@@ -140,6 +143,141 @@ async def test_deleted_but_told_it_failed(
     vault_clock.pass_by(seconds=2)
 
     assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+
+
+@pytest.mark.anyio
+async def test_a_destruction_is_listed_until_it_is_recorded(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """A crash between the row and the audit trail must not lose the only proof there is."""
+    vault_clock.at += timedelta(microseconds=1500)
+    early = await custody.put(NOTE, label("z1"), DUE)
+    await custody.put(NOTE, label("a1"), DUE)
+    first = await custody.destroy(early, reason="erasure")
+    vault_clock.at = DUE + timedelta(microseconds=2500)
+    [second] = await sweep(vault_clock(), custody, owner="w1")
+
+    assert await unrecorded(custody.engine) == [first, second]
+    assert await unrecorded(custody.engine, limit=1) == [first]
+    assert await custody.destroy(early, reason="again") == first
+
+    await recorded(custody.engine, ["z1"], vault_clock())
+    assert await unrecorded(custody.engine) == [second]
+    await recorded(custody.engine, [], vault_clock())
+    assert await unrecorded(custody.engine) == [second]
+    await recorded(custody.engine, ["z1", "a1"], vault_clock() + timedelta(hours=1))
+    assert await unrecorded(custody.engine) == []
+    assert (await clock_row(custody.engine, "z1"))["recorded_at"] == int(DUE.timestamp())
+
+
+@pytest.mark.anyio
+async def test_only_what_was_destroyed_can_be_recorded(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """Confirmed too soon, a destruction would later pass for one that the trail holds."""
+    await custody.put(NOTE, label(), DUE)
+    await recorded(custody.engine, ["a1"], vault_clock())
+    vault_clock.at = DUE
+
+    stones = await sweep(vault_clock(), custody, owner="w1")
+
+    assert await unrecorded(custody.engine) == stones
+
+
+class Refusing(Custody):
+    """A custody in which the database is lost at *artifact*, and, if so told, from there on."""
+
+    artifact = "a1"
+    drops_engine = False
+
+    async def destroy(
+        self, artifact: Artifact, *, reason: str, lease: str | None = None
+    ) -> Tombstone:
+        """Destroy, or fail as a driver does: with an error that is not ours."""
+        if artifact.label.artifact != self.artifact:
+            return await super().destroy(artifact, reason=reason, lease=lease)
+        if self.drops_engine:
+            self.engine = db.connect("sqlite+aiosqlite:////nowhere/cell.db")
+        raise OperationalError("update", None, RuntimeError("lost"))
+
+
+@pytest.mark.anyio
+async def test_an_unexpected_error_is_put_off_as_any_other(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """A database error at one row: the row is tried again, and the others are not lost."""
+    for name in ("a0", "a1", "a2"):
+        await custody.put(NOTE, label(name), DUE)
+    faulty = Refusing(custody.engine, custody.keys, custody.objects, now=vault_clock)
+    vault_clock.at = DUE
+
+    stones = await sweep(vault_clock(), faulty, owner="w1")
+
+    assert {stone.label.artifact for stone in stones} == {"a0", "a2"}
+    assert (await clock_row(custody.engine))["next_try_at"] == int(DUE.timestamp()) + 2
+
+
+@pytest.mark.anyio
+async def test_a_database_lost_in_the_middle_loses_no_proof(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """Not even putting off works then: what was destroyed before is still returned."""
+    await custody.put(NOTE, label("a0"), DUE - timedelta(seconds=1))
+    await custody.put(NOTE, label("a1"), DUE)
+    faulty = Refusing(custody.engine, custody.keys, custody.objects, now=vault_clock)
+    faulty.drops_engine = True
+    vault_clock.at = DUE
+
+    stones = await sweep(vault_clock(), faulty, owner="w1")
+    await faulty.engine.dispose()
+
+    assert [stone.label.artifact for stone in stones] == ["a0"]
+    assert (await clock_row(custody.engine))["state"] == "due"
+
+
+@pytest.mark.anyio
+async def test_a_key_that_cannot_be_destroyed_stops_no_deletion(
+    custody: Custody, vault_clock: Clock
+) -> None:
+    """An epoch row nobody can read must not keep everybody's bytes."""
+    await custody.put(NOTE, label(), DUE)
+    odd = {"epoch": "odd", "kek": "odd", "version": 1, "ciphertext": "x"}
+    async with custody.engine.begin() as tx:
+        await tx.execute(epoch_keys.insert().values(odd))
+    vault_clock.at = DUE
+
+    stones = await sweep(vault_clock(), custody, owner="w1")
+
+    assert [stone.label for stone in stones] == [label()]
+    assert (await epochs(custody.engine))["raw-2026112214"] is False
+
+
+class Overtaken(Custody):
+    """A custody in which the note is stored again just before it is closed to reads."""
+
+    async def _destroy(self, *args: Any) -> Tombstone:
+        sound = Custody(self.engine, self.keys, self.objects, now=self.now)
+        await sound.put(NOTE, label(), DUE - timedelta(hours=1))
+        return await super()._destroy(*args)
+
+
+@pytest.mark.anyio
+async def test_a_row_taken_over_before_its_end_is_proved_as_it_ended(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """Its object is another one by then and its clock a sooner one: those are what must end."""
+    objects.fail_before.add("put")
+    with pytest.raises(ObjectsError):
+        await custody.put(NOTE, label(), DUE)
+    objects.fail_before.clear()
+    [announced] = await custody.of_subject("s1")
+    overtaken = Overtaken(custody.engine, custody.keys, objects, now=vault_clock)
+
+    stone = await overtaken.destroy(announced, reason="erasure")
+
+    assert stone.due == DUE - timedelta(hours=1)
+    assert await unrecorded(custody.engine) == [stone]
+    assert await objects.names() == []
 
 
 @pytest.mark.anyio

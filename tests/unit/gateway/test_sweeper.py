@@ -1,0 +1,273 @@
+"""The ticks: what is due stays due until it is done, and is then on record."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.exc import SQLAlchemyError
+from support.desk import RAW_AUDIO_S, Desk, until
+
+from audit.errors import AppendError
+from audit.model import EventType
+from gateway import hearing, outbox
+from gateway.demo.graph import ACCEPT_THEN_DROP
+from gateway.errors import ChannelUnknownError, WaitingError
+from gateway.jobs import Job, Unclaimed, micros
+from gateway.note import Note
+from gateway.outbox import Body, Kind
+from gateway.permit import permitted
+from gateway.schema import inbox, relay, replies, statuses
+from gateway.session import Memory
+from gateway.sweeper import PARKED_FOR, REMEMBERED_FOR, Sweeper
+from policy.model import Stage
+
+
+@pytest.fixture
+def sweeper(desk: Desk) -> Sweeper:
+    """Return the cell's sweeper; its ticks are called by hand."""
+    return Sweeper(desk.ports, owner="eu-1/aa")
+
+
+async def recorded(desk: Desk) -> Note:
+    """Return a voice note whose recording and transcript are kept."""
+    await desk.consents()
+    note = await desk.spoken()
+    await hearing.words(note, Memory(), desk.ports)
+    return note
+
+
+def destroyed(desk: Desk) -> list[tuple[str | None, object]]:
+    """Return (artifact, late seconds) of what is on record as destroyed."""
+    found = [e for e in desk.trail.seen if e.type is EventType.ARTIFACT_DESTROYED]
+    return [(event.artifact, event.detail["late_seconds"]) for event in found]
+
+
+@pytest.mark.anyio
+async def test_what_is_due_is_destroyed_and_on_record(desk: Desk, sweeper: Sweeper) -> None:
+    """The clock that was promised when the recording was sealed."""
+    note = await recorded(desk)
+    desk.clock.move(RAW_AUDIO_S - 1)
+    await sweeper.delete_due()
+    assert destroyed(desk) == []
+    desk.clock.move(8)
+
+    await sweeper.delete_due()
+    await sweeper.delete_due()
+
+    assert destroyed(desk) == [(note.job.artifact, 7)]
+    assert await desk.ports.custody.describe(note.job.artifact) is None
+    [event] = [e for e in desk.trail.seen if e.type is EventType.ARTIFACT_DESTROYED]
+    assert (event.outcome, event.detail["reason"]) == ("verified", "retention.expired")
+
+
+@pytest.mark.anyio
+async def test_a_failed_database_makes_a_deletion_late_not_lost(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """The row stays due until a tick gets through."""
+    note = await recorded(desk)
+    desk.clock.move(RAW_AUDIO_S)
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(text("ALTER TABLE retention RENAME TO away"))
+    with pytest.raises(SQLAlchemyError):
+        await sweeper.delete_due()
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(text("ALTER TABLE away RENAME TO retention"))
+    desk.clock.move(30)
+
+    await sweeper.delete_due()
+
+    assert destroyed(desk) == [(note.job.artifact, 30)]
+
+
+@pytest.mark.anyio
+async def test_a_destruction_that_could_not_be_recorded_is_recorded_later(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """The bytes are gone either way: the proof of it must not be."""
+    note = await recorded(desk)
+    desk.clock.move(RAW_AUDIO_S)
+    desk.trail.refuses = lambda event: event.type is EventType.ARTIFACT_DESTROYED
+    with pytest.raises(AppendError):
+        await sweeper.delete_due()
+    assert await desk.ports.custody.describe(note.job.artifact) is None
+    desk.trail.refuses = lambda _event: False
+
+    await sweeper.delete_due()
+
+    assert destroyed(desk) == [(note.job.artifact, 0)]
+
+
+@pytest.mark.anyio
+async def test_overdue_deletions_are_seen(desk: Desk, sweeper: Sweeper) -> None:
+    """The one number that an operator must be woken for."""
+    await recorded(desk)
+    desk.clock.move(RAW_AUDIO_S + 40)
+    for path in [p for p in (desk.directory / "objects").rglob("*") if p.is_file()]:
+        path.unlink()
+        path.mkdir()  # a directory is no object, and cannot be unlinked as one
+
+    await sweeper.delete_due()
+
+    assert b"vocustody_deletion_overdue_seconds 40.0" in desk.ports.metrics.render()
+    assert destroyed(desk) == []
+
+
+async def in_doubt(desk: Desk) -> Note:
+    """Return a note whose reply WhatsApp took without saying so, and which waits for a status."""
+    note = await desk.typed()
+    ports = desk.ports
+    kept = await outbox.sealed(note, Kind.TEXT, Body(text="Hi", language="en"), ports)
+    async with ports.engine.begin() as tx:
+        await outbox.intend(tx, note, Kind.TEXT, kept, ports)
+    desk.world.faults.add("messages", ACCEPT_THEN_DROP)
+    graph = ports.graphs[note.message.phone_number_id]
+    allowed = await permitted(note, Stage.REPLY, ports)
+    for error in (ChannelUnknownError, WaitingError):
+        with pytest.raises(error):
+            await outbox.deliver(
+                note,
+                Kind.TEXT,
+                allowed,
+                lambda opaque: graph.text(note.message.sender, "Hi", opaque=opaque),
+                ports,
+            )
+    await ports.jobs.later(note.job, 100, tried=False)
+    return note
+
+
+@pytest.mark.anyio
+async def test_a_status_is_on_record_and_resumes_the_job_that_waits(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """What WhatsApp attests is the vendor's word, and is recorded as that."""
+    note = await in_doubt(desk)
+    [reply] = await desk.rows(replies)
+    assert await desk.ports.jobs.claim(note.job.id, "w2") is Unclaimed.EARLY
+    await desk.status(reply.id, "delivered")
+
+    await sweeper.settle()
+    await sweeper.settle()
+
+    settled = [e for e in desk.trail.seen if e.type is EventType.REPLY_SETTLED]
+    assert [(e.artifact, e.outcome, e.job) for e in settled] == [
+        (reply.id, "delivered", note.job.id)
+    ]
+    assert settled[0].detail == {"basis": "attested by vendor", "error_code": 0}
+    assert desk.woken[-1] == note.job.id
+    assert isinstance(await desk.ports.jobs.claim(note.job.id, "w2"), Job)
+
+
+@pytest.mark.anyio
+async def test_a_status_that_could_not_be_recorded_is_settled_later(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """Marked before it is on record, it would never be."""
+    await in_doubt(desk)
+    [reply] = await desk.rows(replies)
+    await desk.status(reply.id)
+    desk.trail.refuses = lambda event: event.type is EventType.REPLY_SETTLED
+    with pytest.raises(AppendError):
+        await sweeper.settle()
+    desk.trail.refuses = lambda _event: False
+
+    await sweeper.settle()
+
+    assert desk.types("reply.settled") == ["reply.settled"]
+
+
+@pytest.mark.anyio
+async def test_a_status_of_nobodys_reply_is_left_alone(desk: Desk, sweeper: Sweeper) -> None:
+    """The number may be shared with another application."""
+    await desk.status("r_not_ours")
+
+    await sweeper.settle()
+
+    assert desk.trail.seen == []
+
+
+@pytest.mark.anyio
+async def test_a_note_whose_author_never_answered_ends(desk: Desk, sweeper: Sweeper) -> None:
+    """WhatsApp drops the media after seven days: waiting longer serves nobody."""
+    note = await desk.spoken()
+    await desk.ports.jobs.park(note.job, "consent.missing")
+    desk.clock.move(PARKED_FOR.total_seconds() - 1)
+    await sweeper.end_stale()
+    assert await desk.state(note.job.id) == ("parked", "consent.missing")
+    desk.clock.move(2)
+
+    await sweeper.end_stale()
+
+    assert await desk.state(note.job.id) == ("refused", "consent.none")
+    [ended] = [e for e in desk.trail.seen if e.type is EventType.JOB_ENDED]
+    assert (ended.job, ended.detail["reason"]) == (note.job.id, "consent.none")
+
+
+@pytest.mark.anyio
+async def test_idempotency_keys_live_thirty_days_and_no_longer(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """Shorter, and a late copy is answered twice; longer, and we keep what we need not."""
+    await desk.typed()
+    await desk.status("r_1")
+    desk.clock.move(REMEMBERED_FOR.total_seconds())
+    await sweeper.forget()
+    assert [len(await desk.rows(table)) for table in (inbox, statuses)] == [1, 1]
+    desk.clock.move(1)
+
+    await sweeper.forget()
+
+    assert [len(await desk.rows(table)) for table in (inbox, statuses)] == [0, 0]
+
+
+@pytest.mark.anyio
+async def test_the_hourly_chores_are_done(desk: Desk) -> None:
+    """The relay's own rows go through the same tick."""
+    done = []
+
+    async def chore() -> None:
+        done.append(True)
+
+    await Sweeper(desk.ports, owner="eu-1/aa", chores=[chore]).forget()
+
+    assert done == [True]
+
+
+@pytest.mark.anyio
+async def test_a_tick_that_raises_does_not_stop_the_next(desk: Desk) -> None:
+    """One bad moment of the trail must not end every later deletion."""
+    await recorded(desk)
+    desk.clock.move(RAW_AUDIO_S)
+    refused = []
+
+    def first_three(event: object) -> bool:
+        refused.append(event)
+        return len(refused) <= 3
+
+    desk.trail.refuses = first_three
+    sweeper = Sweeper(desk.ports, owner="eu-1/aa", retention_tick_s=0.03)
+    sweeper.start()
+    assert sweeper.alive
+
+    async def done() -> bool:
+        return bool(destroyed(desk))
+
+    await until(done)
+    await sweeper.aclose()
+    await asyncio.sleep(0)
+
+    assert len(refused) > 3
+    assert not sweeper.alive
+
+
+@pytest.mark.anyio
+async def test_times_of_other_rows_are_not_touched(desk: Desk, sweeper: Sweeper) -> None:
+    """What was told today is still needed to see what the broker lost."""
+    at = micros(desk.clock())
+    row = {"job": "j_1", "attempt": 0, "created_at": at, "published_at": at}
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(insert(relay).values(row))
+
+    await sweeper.forget()
+
+    assert len(await desk.rows(relay)) == 1
