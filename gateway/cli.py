@@ -141,7 +141,7 @@ def export_command(
 
 @app.command("verify")
 def verify_command(
-    path: Annotated[Path, typer.Argument(metavar="DIR|FILE")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The export, or a proof file.")],
     key: Annotated[str | None, typer.Option("--key", help="The vkey, or a file with it.")] = None,
     seen: Annotated[
         Path | None, typer.Option("--seen", help="A checkpoint kept elsewhere.")

@@ -46,8 +46,8 @@ def _reach(dialect: Dialect, _entry: ConnectionPoolEntry, args: Any, parameters:
     """Connect; where nobody listens asyncpg raises `OSError`, which callers do not expect."""
     try:
         return dialect.connect(*args, **parameters)
-    except Exception as exc:
-        # The driver's text may hold the address; its class says enough.
+    except Exception as exc:  # noqa: BLE001 - drivers have roots of their own
+        # Its text may hold the address; its class says enough.
         raise OperationalError("connect", None, RuntimeError(type(exc).__name__)) from None
 
 

@@ -81,12 +81,11 @@ async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Port
 
 @asynccontextmanager
 async def _typing_shown(note: Note, ports: Ports) -> AsyncIterator[None]:
-    """Show, beside the body, that an answer is on its way; the body never waits for it."""
+    """Show, beside the body, that an answer is on its way; what fails there is of no matter."""
     sign = asyncio.create_task(_show_typing(note, ports), name="typing")
     try:
         yield
     finally:
-        sign.cancel()
         await asyncio.gather(sign, return_exceptions=True)
 
 

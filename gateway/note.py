@@ -96,7 +96,7 @@ def artifact(recording: str, kind: Kind) -> str:
 
 
 async def opened(job: Job, ports: Ports) -> Note:
-    """Unseal the update of *job* and find out whose it is."""
+    """Unseal the update of *job*, find out whose it is, and note that with the job."""
     async with db.reading(ports.engine) as tx:
         row = (await tx.execute(select(inbox).where(inbox.c.job == job.id))).one()
     if row.sealed is None:
@@ -104,11 +104,13 @@ async def opened(job: Job, ports: Ports) -> Note:
     body = await ports.custody.open_named(row.body_key, job.id, row.sealed)
     message = msgspec.json.decode(body, type=Message)
     tenant = ports.tenants[job.tenant]
+    subject = await pseudonym(message.sender, tenant.id, ports)
+    await ports.jobs.identify(job, subject)
     return Note(
         job=job,
         message=message,
         tenant=tenant,
-        subject=await pseudonym(message.sender, tenant.id, ports),
+        subject=subject,
         jurisdiction=locate(
             declared=None,
             phone=message.sender.phone,

@@ -9,6 +9,7 @@ Replies, sent at most once each, although WhatsApp has no idempotency key.
 - "Nothing was sent" (`ChannelBusyError`) makes it *intended* again; a refusal makes it *failed*.
 """
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
@@ -36,6 +37,9 @@ from gateway.schema import replies, statuses
 from gateway.touch import touching
 from policy.model import Allowed
 from residency.model import Processor
+
+
+TYPING_S = 1.0
 
 
 class Kind(StrEnum):
@@ -113,9 +117,10 @@ async def typing(note: Note, allowed: Allowed, send: Send, ports: Ports) -> None
         row = await _row(tx, note, Kind.TYPING)
     processor = ports.processors[allowed.processors[0]]
     matter = note.matter(row.id, allowed.provenance.id)
-    with contextlib.suppress(ChannelError):
+    with contextlib.suppress(ChannelError, TimeoutError):
         async with touching(ports.trail, matter, processor, "send-typing", now=ports.now):
-            await send(row.id)
+            async with asyncio.timeout(TYPING_S):
+                await send(row.id)
 
 
 async def deliver(note: Note, kind: Kind, allowed: Allowed, send: Send, ports: Ports) -> None:

@@ -29,8 +29,9 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     Return the decision that allows *stage* for *note*.
 
     Raises `ConsentNeededError`, `DeniedError` or `UndecidedError`; in each case nothing may be
-    fetched or sent.
+    fetched or sent. Raises `LeaseLostError` if another worker has the job by now.
     """
+    await ports.jobs.renew(note.job)
     with ports.metrics.timed("policy", tenant=note.tenant.id, region=note.region):
         decision = await ports.decide(await _question(note, stage, ports))
     await ports.trail.append(_event(note, stage, decision, ports))

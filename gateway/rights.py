@@ -73,8 +73,9 @@ async def refuse(note: Note, ports: Ports) -> None:
 
 
 async def withdraw(note: Note, ports: Ports) -> None:
-    """Record the withdrawal, end what was parked unheard, and say so."""
+    """Record the withdrawal, end what was parked unheard, forget what was said, and say so."""
     await _record(note, ConsentState.WITHDRAWN, await _wording(note, ports), ports)
+    await memory.forget(note, ports)
     await _drop_parked(note, "consent.withdrawn", ports)
     await tell(note, "withdrawn", ports)
 
@@ -175,12 +176,14 @@ def _words(shown: Body) -> _Words:
 
 
 async def _shown(note: Note, ports: Ports) -> Body | None:
-    """Return the newest consent notice that this person was sent and that is still open."""
-    theirs = (jobs.c.subject == note.subject) & (replies.c.kind == Kind.CONSENT)
+    """Return the newest open consent notice that this person was sent before *note*."""
+    # What this very job asked, in a try that was cut short, is no notice that it answers.
+    theirs = (jobs.c.subject == note.subject) & (jobs.c.id != note.job.id)
+    sent = (replies.c.kind == Kind.CONSENT) & replies.c.state.in_([Reply.ATTEMPTED, Reply.SENT])
     query = (
         select(replies)
         .join(jobs, jobs.c.id == replies.c.job)
-        .where(theirs & replies.c.sealed.is_not(None))
+        .where(theirs & sent & replies.c.sealed.is_not(None))
         .order_by(replies.c.created_at.desc())
         .limit(1)
     )

@@ -30,9 +30,9 @@ from gateway.secretfile import Secret
 
 GRAPH_URL = "https://graph.facebook.com/v23.0"
 MEDIA_HOSTS = ("lookaside.fbsbx.com",)
-DAY_S = 86_400
+RAW_LIMIT_S = 86_340  # under a day, with a minute to spare
 MAX_PORT = 65_535
-YEAR_S = 366 * DAY_S
+YEAR_S = 366 * 86_400
 
 
 class Mode(StrEnum):
@@ -228,10 +228,10 @@ def _nest(flat: Mapping[str, Any], services: tuple[str, ...]) -> dict[str, Any]:
 class Retention(Section):
     """What this tenant wants kept for less time than the policy allows; in seconds."""
 
-    raw_audio_seconds: Annotated[StrictInt, Field(gt=0, le=DAY_S)] | None = None
+    raw_audio_seconds: Annotated[StrictInt, Field(gt=0, le=RAW_LIMIT_S)] | None = None
     transcript_seconds: Annotated[StrictInt, Field(gt=0, le=YEAR_S)] | None = None
     redacted_seconds: Annotated[StrictInt, Field(gt=0, le=YEAR_S)] | None = None
-    reply_audio_seconds: Annotated[StrictInt, Field(gt=0, le=DAY_S)] | None = None
+    reply_audio_seconds: Annotated[StrictInt, Field(gt=0, le=RAW_LIMIT_S)] | None = None
 
 
 class WhatsApp(Section):

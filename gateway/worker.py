@@ -91,7 +91,6 @@ class Worker:
         note: Note | None = None
         try:
             note = await opened(job, ports)
-            await ports.jobs.identify(job, note.subject)
             await touch.close_killed(ports.trail, job.id, now=ports.now)
             await record.accepted(note, ports)
             _check_window(job, ports)
@@ -120,15 +119,9 @@ async def _beating(told: Told, job: Job, ports: Ports) -> AsyncIterator[None]:
             await asyncio.sleep(BEAT_S)
             # A broker or a database that is away for a moment must not cost us the lease.
             with contextlib.suppress(NatsError, OSError, SQLAlchemyError):
-                try:
-                    await ports.jobs.renew(job)
-                except LeaseLostError:
-                    if worker:
-                        worker.cancel()  # another one works on it: ask no processor any more
-                    return
+                await ports.jobs.renew(job)
                 await told.working()
 
-    worker = asyncio.current_task()
     task = asyncio.create_task(beat(), name="beat")
     try:
         yield

@@ -91,15 +91,10 @@ class Custody:
         return ledger.artifact_of(row) if row is not None and row.state == "kept" else None
 
     async def gone(self, artifact: str) -> bool:
-        """
-        Return whether *artifact* was kept or announced once and can never be read again.
-
-        It is destroyed, being destroyed or overdue; False for an id that was never stored.
-        """
+        """Return whether *artifact* was stored and is destroyed, being destroyed or overdue."""
         row = await ledger.find(self.engine, artifact)
-        if row is None:
-            return False
-        return row.state in {"destroying", "destroyed"} or self._is_due(row)
+        ending = row is not None and row.state in {"destroying", "destroyed"}
+        return ending or (row is not None and self._is_due(row))
 
     async def of_subject(self, subject: str) -> list[Artifact]:
         """Return everything of *subject* that is not yet destroyed, for an erasure."""

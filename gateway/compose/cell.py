@@ -115,12 +115,14 @@ async def _run(settings: Settings, stack: AsyncExitStack) -> Cell:
 
 async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Ports, Broker, Relay, Keyring]:
     stores.lock(settings.cell.data, stack)
+    ruled: Rules = await rules(settings, stack)
+    ours = [row for row in ruled.registry if row.region == settings.cell.region]
+    settings.refuse_development({row.id: row.adapter for row in ours})
     engine = await stores.database(settings, stack)
     keyring = stores.keyring(settings)
     keys = Keys(engine, keyring, region=settings.cell.region, now=now)
     objects = await stores.objects(settings)
     settings.refuse_development({"keyring": keyring.name, "objects": objects.name})
-    ruled: Rules = await rules(settings, stack)
     found = await engines(settings, ruled.registry, stack)
     channel = channels(settings, stack)
     broker = await stores.broker(settings, stack)

@@ -7,7 +7,6 @@ engine decides, the trail is open.
 """
 
 import asyncio
-import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -43,9 +42,9 @@ class Vitals:
         """Return the names of the checks that do not hold."""
         async with self._asking:
             if time.monotonic() >= self._until:
-                self._failed = [
-                    name for name, check in self.checks.items() if not await _holds(check)
-                ]
+                found = await asyncio.gather(*(_holds(check) for check in self.checks.values()))
+                names = zip(self.checks, found, strict=True)
+                self._failed = [name for name, holds in names if not holds]
                 self._until = time.monotonic() + FRESH_S
             return self._failed
 

@@ -26,7 +26,9 @@ def commands(group: object = None, prefix: str = "") -> Iterator[tuple[str, obje
 
 def listed() -> dict[str, str]:
     """Return the commands of the README's table and what it says of each."""
-    return dict(re.findall(r"^\| `vocustody ([a-z -]+?)(?: [A-Z-].*?)?` \| (.*) \|$", README, re.M))
+    return dict(
+        re.findall(r"^\| `vocustody ([a-z -]+?)(?: [A-Z-].*?)?` \| (.*) \|$", README, re.MULTILINE)
+    )
 
 
 def test_every_command_is_listed_and_no_other() -> None:
@@ -37,7 +39,7 @@ def test_every_command_is_listed_and_no_other() -> None:
 @pytest.mark.parametrize("name", sorted(name for name, _ in commands()))
 def test_what_a_command_needs_is_listed_with_it(name: str) -> None:
     """People copy the line: it must hold every argument and every option it cannot do without."""
-    (row,) = re.findall(rf"^\| `vocustody {name}( .*)?` \|", README, re.M)
+    (row,) = re.findall(rf"^\| `vocustody {name}( .*)?` \|", README, re.MULTILINE)
     command = dict(commands())[name]
 
     for parameter in command.params:  # type: ignore[attr-defined]
@@ -73,13 +75,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_life_of_a_note_names_what_there_is() -> None:
     """The traced request is only worth reading while its symbols exist."""
     page = (ROOT / "docs" / "life-of-a-voice-note.md").read_text()
-    rows = re.findall(r"^\| `?([A-Za-z_. ]+?)`? \| `([a-z_/.]+)` \|$", page, re.M)
+    rows = re.findall(r"^\| `?([A-Za-z_. ]+?)`? \| `([a-z_/.]+)` \|$", page, re.MULTILINE)
 
     assert len(rows) > 5
     for name, path in rows:
         source = (ROOT / path).read_text()
         symbol = name.rpartition(".")[2]
-        assert " " in name or re.search(rf"^(async )?(def|class) {symbol}\b", source, re.M), name
+        assert " " in name or re.search(
+            rf"^ *(async )?(def|class) {symbol}\b", source, re.MULTILINE
+        ), name
 
 
 def _parameters(command: object) -> set[str]:

@@ -5,6 +5,7 @@ Every scan is void unless the same scanner, over the same places, finds a plante
 every form.
 """
 
+import base64
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +15,7 @@ import pytest
 from support import scanner
 from support.cell import NOTE, Town
 from support.scanner import Hit
-from support.stage import PHONE, agree, metrics, received, scripted, staged, vocustody
+from support.stage import PHONE, metrics, received, scripted, staged, vocustody
 
 from gateway.audio import child
 from gateway.demo.graph import GraphWorld
@@ -142,8 +143,6 @@ def test_the_scanner_finds_each_form(form: str, shift: int) -> None:
 @pytest.mark.parametrize("lead", range(3))
 def test_the_scanner_sees_into_base64(lead: int) -> None:
     """A phone number stands somewhere inside a message id's base64, not at its start."""
-    import base64
-
     text = base64.b64encode(b"\x1c\x18\x0d"[: 3 - lead] + PHONE.encode() + b"tail of the id")
 
     assert list(scanner.scan({"id": text}, {"phone": scanner.forms(PHONE)}))

@@ -24,13 +24,12 @@ import httpx2
 import pytest
 from support import opa as real_opa
 from support import openbao as real_bao
-from support.cell import NOTE, REGION, SCRIPTED, Town
+from support.cell import NOTE, SCRIPTED, Town
 from support.objects import S3Server
 from support.openbao import OpenBao
 from support.postgres import Postgres
 from support.stage import agree, get, received, secret, staged, until, vocustody
 
-from gateway.demo.cells import CellProcess
 from gateway.demo.graph import GraphWorld, serve
 from gateway.natsd import NatsServer
 from vault.objects import sigv4
@@ -194,7 +193,10 @@ database = {{ url = "{database}", password_file = "db" }}
 nats = {{ url = "{nats.url}", token_file = "nats" }}
 opa = "http://{address}"
 vault = {{ url = "{vault.server.url}", token_file = "vault" }}
-objects = {{ url = "s3://{bucket(s3_server)}", endpoint = "{s3_server.url}", access_key_file = "s3-id", secret_key_file = "s3-key" }}
+objects = "s3://{bucket(s3_server)}"
+objects_endpoint = "{s3_server.url}"
+objects_access_key_file = "s3-id"
+objects_secret_key_file = "s3-key"
 """
     world = GraphWorld(lambda: datetime.now(UTC))
     world.line()
@@ -213,6 +215,12 @@ objects = {{ url = "s3://{bucket(s3_server)}", endpoint = "{s3_server.url}", acc
                 yield Services(town, rules, vault, postgres, nats)
             finally:
                 await town.cell.kill()
+
+
+@pytest.fixture(autouse=True)
+async def at_rest(services: Services) -> None:
+    """Begin each test when nothing is being worked on: a job cut off waits for its lease."""
+    await until(lambda: _idle(services.town))
 
 
 async def test_a_note_is_answered_on_real_services(services: Services) -> None:
@@ -256,7 +264,7 @@ async def test_without_opa_nothing_is_fetched(services: Services) -> None:
 
     before = await services.spoken()
     await until(lambda: _undecided(services.town))
-    assert await services.not_ready("policy")
+    assert await until(lambda: services.not_ready("policy"))
     fetched = services.downloads() - downloads
     services.opa.send_signal(signal.SIGCONT)
 
@@ -272,7 +280,7 @@ async def test_while_the_vault_is_sealed_nothing_goes_on(services: Services) -> 
     downloads = services.downloads()
     before = await services.spoken()
 
-    assert await services.not_ready("keyring")
+    assert await until(lambda: services.not_ready("keyring"))
     await asyncio.sleep(1.0)
     answered = len(services.town.of_kind("text")) - before
     fetched = services.downloads() - downloads
@@ -293,7 +301,7 @@ async def test_while_the_database_is_down_nothing_is_accepted(services: Services
     attempt = services.town.world.courier.attempts[-1]
 
     assert attempt.status == httpx2.codes.SERVICE_UNAVAILABLE
-    assert await services.not_ready("database")
+    assert await until(lambda: services.not_ready("database"))
     services.postgres.start()
     await until(services.ready)
     await services.town.settle(0)
@@ -313,19 +321,26 @@ async def test_a_read_only_database_is_not_ready(services: Services) -> None:
 
 
 async def test_a_frozen_broker_shows_and_delays_only(services: Services) -> None:
-    """The database is the truth: what was accepted meanwhile is answered when the broker is back."""
+    """The database is the truth: what was accepted meanwhile is answered afterwards."""
     pid = services.nats.pid
     assert pid
     os.kill(pid, signal.SIGSTOP)
     before = await services.spoken()
     accepted = services.town.world.courier.attempts[-1].status
 
-    assert await services.not_ready("broker")
+    assert await until(lambda: services.not_ready("broker"))
     os.kill(pid, signal.SIGCONT)
 
     assert accepted == httpx2.codes.OK
     await received(services.town, "text", before + 1)
     assert await until(services.ready)
+
+
+async def _idle(town: Town) -> bool:
+    jobs: dict[str, set[str]] = {"job.accepted": set(), "job.ended": set()}
+    for leaf in await town.leaves():
+        jobs.setdefault(leaf["type"], set()).add(leaf.get("job", ""))
+    return jobs["job.accepted"] == jobs["job.ended"]
 
 
 async def _undecided(town: Town) -> list[Any]:

@@ -209,7 +209,9 @@ class Desk:
         """Lease *job* and open it."""
         leased = await self.ports.jobs.claim(job, owner)
         assert isinstance(leased, Job), leased
-        return await opened(leased, self.ports)
+        note = await opened(leased, self.ports)
+        await self.ports.jobs.identify(leased, note.subject)
+        return note
 
     async def note(self, content: Content, sender: Person | None = None) -> Note:
         """Accept, lease and open one message."""

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for a whole test run, as an unprivileged user, and a fresh database per test."""
+"""A real PostgreSQL for a whole test run, as a user of its own; a fresh database per test."""
 
 import os
 import pwd

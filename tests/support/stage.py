@@ -109,7 +109,7 @@ async def received(town: Town, kind: str, nth: int = 1) -> Any:
 async def until(holds: Callable[[], Awaitable[Any]], *, within_s: float = PATIENCE_S) -> Any:
     """Return what *holds* returns as soon as it is true; raise `TimeoutError` if it never is."""
     async with asyncio.timeout(within_s):
-        while not (found := await holds()):
+        while not (found := await holds()):  # noqa: ASYNC110 - nothing tells us
             await asyncio.sleep(0.1)
     return found
 

@@ -14,15 +14,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 MEDIA = "900100200300400"
+JSON = "application/json"
 OGG = "audio/ogg; codecs=opus"
 
 
 class Graph(BaseHTTPRequestHandler):
+    """One request to the server; `sent` counts the messages."""
+
     protocol_version = "HTTP/1.1"
     number, token, recording = "", "", b""
     sent = 0
 
-    def do_GET(self):
+    def do_GET(self) -> None:  # noqa: N802 - the library's own spelling
+        """Describe or serve the recording."""
         if not self.authorised():
             return self.answer(401, {"error": {"code": 190, "message": "token"}})
         path = self.path.partition("?")[0]
@@ -42,11 +46,13 @@ class Graph(BaseHTTPRequestHandler):
             )
         return self.answer(404, {"error": {"code": 100, "message": "no such object"}})
 
-    def do_DELETE(self):
+    def do_DELETE(self) -> None:  # noqa: N802 - the library's own spelling
+        """Say that it is deleted."""
         self.authorised()
         self.answer(200, {"success": True})
 
-    def do_POST(self):
+    def do_POST(self) -> None:  # noqa: N802 - the library's own spelling
+        """Take an upload, a message or a typing sign."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if not self.authorised(body):
             return self.answer(401, {"error": {"code": 190, "message": "token"}})
@@ -67,7 +73,8 @@ class Graph(BaseHTTPRequestHandler):
             )
         return self.answer(404, {"error": {"code": 100, "message": "no such object"}})
 
-    def authorised(self, body=b""):
+    def authorised(self, body: bytes = b"") -> bool:
+        """Print the request as one line; return whether it bears the token."""
         good = self.headers.get("Authorization") == f"Bearer {self.token}"
         kind = self.headers.get("Content-Type", "")
         record = {"method": self.command, "path": self.path, "authorised": good, "type": kind}
@@ -75,10 +82,11 @@ class Graph(BaseHTTPRequestHandler):
             record["json"] = json.loads(body)
         if kind.startswith("multipart/form-data"):
             record["parts"] = parts(kind, body)
-        print(json.dumps(record), flush=True)
+        print(json.dumps(record), flush=True)  # noqa: T201 - a program's own output
         return good
 
-    def answer(self, status, content, kind="application/json"):
+    def answer(self, status: int, content: dict | bytes, kind: str = JSON) -> None:
+        """Send one answer."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -86,11 +94,12 @@ class Graph(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
-        pass
+    def log_message(self, *_: object) -> None:
+        """Print nothing beside the requests."""
 
 
-def parts(kind, body):
+def parts(kind: str, body: bytes) -> dict[str, dict[str, str]]:
+    """Return the type and the content of each part of a form (RFC 7578)."""
     form = BytesParser().parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
     return {
         part.get_param("name", header="content-disposition"): {
@@ -106,5 +115,5 @@ if __name__ == "__main__":
     Graph.token = Path(sys.argv[2]).read_text()
     Graph.recording = Path(sys.argv[3]).read_bytes()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Graph)
-    print(server.server_port, flush=True)
+    print(server.server_port, flush=True)  # noqa: T201 - same
     server.serve_forever()

@@ -77,7 +77,7 @@ async def _populate(url: str, data: Path) -> None:
                 artifact=ARTIFACT,
                 job=JOB,
                 outcome="done",
-            )  # fmt: skip
+            )
         )
     await trail.close()
 

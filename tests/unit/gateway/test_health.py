@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -79,9 +80,11 @@ async def test_a_frozen_broker_is_named(town: Town) -> None:
 async def test_a_killed_broker_is_named_and_comes_back(town: Town) -> None:
     """The child is the cell's own: nobody else would start it again."""
     pid = broker_of(town)
-    os.kill(pid, signal.SIGKILL)
+    with (town.cell.config.parent / "data" / "nats" / "lock").open() as lock:
+        os.kill(pid, signal.SIGKILL)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # while we hold it no other one can start
+        assert await until(lambda: _named(town, "broker"))
 
-    assert await until(lambda: _named(town, "broker"))
     assert await until(lambda: _well(town))
     assert broker_of(town) != pid
     await town.ada.type("hello")

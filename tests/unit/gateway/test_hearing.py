@@ -212,6 +212,8 @@ async def test_a_question_under_way_is_heard_in_its_own_language(desk: Desk, not
 @pytest.mark.anyio
 async def test_the_typing_sign_shows_while_a_recording_is_heard(desk: Desk, note: Note) -> None:
     """A person who sees nothing for seconds sends the note again."""
+    desk.script("stt.one", WORDS, delay_s=0.5)
+
     await pipeline.answer(note, desk.ports)
 
     assert len(desk.ada.typing) == 1

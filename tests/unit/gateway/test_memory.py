@@ -8,7 +8,6 @@ from gateway import memory, pipeline
 from gateway.note import Note
 from gateway.schema import sessions
 from gateway.session import IDLE_S, Memory, exchanged
-from vault.errors import TamperedError
 
 WORDS = "the canary sings at noon"
 
@@ -56,8 +55,8 @@ async def test_it_is_sealed_for_this_person_and_this_conversation(desk: Desk) ->
         mine = sessions.c.conversation == bob.job.conversation
         await tx.execute(update(sessions).where(mine).values(sealed=row.sealed))
 
-    with pytest.raises(TamperedError):
-        await memory.recall(bob, desk.ports)
+    assert await memory.recall(bob, desk.ports) == Memory()
+    assert (await memory.recall(note, desk.ports)).turns[0].heard == WORDS
 
 
 @pytest.mark.anyio

@@ -216,7 +216,8 @@ async def test_a_refusal_is_final(reply: Reply) -> None:
     with pytest.raises(ChannelRefusedError):
         await reply.deliver()
 
-    await reply.deliver()
+    with pytest.raises(ChannelRefusedError, match=r"reply\.failed"):
+        await reply.deliver()
 
     assert (await reply.row()).state == "failed"
     assert reply.desk.texts() == []

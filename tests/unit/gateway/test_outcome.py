@@ -20,18 +20,18 @@ from vault.errors import (
 )
 
 MEANS: dict[BaseException, Outcome] = {
-    AppendError(): Outcome.RETRY,
-    StoreError(): Outcome.RETRY,
-    LockedError(): Outcome.RETRY,
-    OperationalError("", None, Exception()): Outcome.RETRY,
-    LedgerError(): Outcome.RETRY,
-    KeyringError(): Outcome.RETRY,
-    ObjectsError(): Outcome.RETRY,
-    CustodyError(): Outcome.RETRY,
+    AppendError(): Outcome.WAIT,
+    StoreError(): Outcome.WAIT,
+    LockedError(): Outcome.WAIT,
+    OperationalError("", None, Exception()): Outcome.WAIT,
+    LedgerError(): Outcome.WAIT,
+    KeyringError(): Outcome.WAIT,
+    ObjectsError(): Outcome.WAIT,
+    CustodyError(): Outcome.WAIT,
     ProcessorBusyError(): Outcome.RETRY,
     errors.AudioBusyError("a"): Outcome.RETRY,
     errors.ChannelBusyError("a"): Outcome.RETRY,
-    errors.UndecidedError(("engine.late",)): Outcome.RETRY,
+    errors.UndecidedError(("engine.late",)): Outcome.WAIT,
     errors.ConsentNeededError(("consent.missing",)): Outcome.WAIT,
     errors.ChannelUnknownError("a"): Outcome.WAIT,
     errors.WaitingError(3): Outcome.WAIT,
@@ -47,7 +47,8 @@ MEANS: dict[BaseException, Outcome] = {
     TamperedError(): Outcome.BURY,
     LabelError(): Outcome.BURY,
     ForkError(): Outcome.BURY,
-    IntegrityError("", None, Exception()): Outcome.BURY,
+    IntegrityError("", None, Exception()): Outcome.WAIT,
+    ConnectionRefusedError(): Outcome.WAIT,
     KeyError(): Outcome.BURY,
     errors.MemoryFormatError(): Outcome.BURY,
 }
@@ -85,8 +86,8 @@ def test_a_subclass_means_what_its_nearest_named_class_means() -> None:
 
 
 def test_only_what_is_retried_runs_out_of_tries() -> None:
-    """What was tried often enough goes to a human; a wait for a person has no such end."""
-    busy, waits = errors.ChannelBusyError("a"), errors.WaitingError(1)
+    """What was tried often enough goes to a human; an outage of ours costs nobody their note."""
+    busy, waits = errors.ChannelBusyError("a"), KeyringError("sealed")
 
     assert outcome.of(busy, attempts=MAX_ATTEMPTS - 2) is Outcome.RETRY
     assert outcome.of(busy, attempts=MAX_ATTEMPTS - 1) is Outcome.HAND_OVER

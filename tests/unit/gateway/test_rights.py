@@ -7,8 +7,8 @@ from support.desk import CONTROLLER, PHONE, TENANT, Desk
 
 from audit.model import EventType
 from gateway import phrases, rights, turns
-from gateway.demo.graph import ACCEPT_THEN_DROP
-from gateway.errors import ChannelUnknownError, ConsentNeededError
+from gateway.demo.graph import ACCEPT_THEN_DROP, refusal
+from gateway.errors import ChannelRefusedError, ChannelUnknownError, ConsentNeededError
 from gateway.inbox import keyed
 from gateway.jobs import State
 from gateway.note import SPOKEN, Note, pseudonym
@@ -108,11 +108,51 @@ async def test_agreeing_lets_the_parked_note_go_on_and_be_answered(desk: Desk) -
 
 
 @pytest.mark.anyio
-async def test_agreeing_without_a_note_waiting_is_confirmed(desk: Desk) -> None:
-    """An old button still expresses a will; silence would leave the person guessing."""
+async def test_agreeing_again_is_confirmed(desk: Desk) -> None:
+    """Silence would leave the person guessing."""
+    await desk.consents()
+
     await said(desk, AGREE)
 
     assert desk.texts() == [say("granted")]
+
+
+@pytest.mark.anyio
+async def test_an_old_button_agrees_to_nothing_but_brings_the_question_back(desk: Desk) -> None:
+    """Nobody knows any more which words it agreed to."""
+    await said(desk, AGREE)
+
+    assert kinds(desk) == ["buttons"]
+    assert await desk.ports.consents.newest(TENANT, await desk.subject(), SPOKEN) is None
+
+
+@pytest.mark.anyio
+async def test_an_old_button_that_is_tried_twice_does_not_agree_to_its_own_question(
+    desk: Desk,
+) -> None:
+    """A job that died after it asked comes back: the person has agreed to nothing meanwhile."""
+    press = await desk.note(AGREE)
+
+    for _ in range(2):
+        await turns.act(press, desk.ports)
+
+    assert kinds(desk) == ["buttons"]
+    assert await desk.ports.consents.newest(TENANT, press.subject, SPOKEN) is None
+
+
+@pytest.mark.anyio
+async def test_a_notice_that_never_arrived_is_not_what_was_agreed_to(desk: Desk) -> None:
+    """WhatsApp refused it: nobody was shown these words."""
+    note = await desk.spoken()
+    desk.world.faults.add("messages", refusal(131026, 400))
+    with pytest.raises(ChannelRefusedError):
+        await turns.act(note, desk.ports)
+    await desk.ports.jobs.park(note.job, "consent.missing")
+
+    await said(desk, AGREE)
+
+    assert await desk.ports.consents.newest(TENANT, note.subject, SPOKEN) is None
+    assert kinds(desk) == ["buttons"]
 
 
 @pytest.mark.anyio

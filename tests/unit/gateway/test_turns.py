@@ -69,7 +69,7 @@ async def test_every_act_may_run_again_after_a_crash(desk: Desk, content: Text) 
     await desk.ports.jobs.renew(note.job)
     await turns.act(note, desk.ports)
 
-    assert len(desk.texts()) == 1
+    assert len(desk.ada.inbox) == 1
     assert len(await desk.rows(replies)) == 1
     assert len(await desk.rows(handovers)) <= 1
 

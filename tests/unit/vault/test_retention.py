@@ -381,7 +381,7 @@ async def test_an_epoch_that_is_not_over_keeps_its_key(
     await sweep(vault_clock(), custody, owner="w1")
 
     assert await epochs(custody.engine) == {"raw-2026112214": True}
-    assert await custody.put(NOTE, label("a2"), DUE)
+    assert (await custody.put(NOTE, label("a2"), DUE)).epoch == "raw-2026112214"
 
 
 @pytest.mark.anyio
