@@ -38,7 +38,6 @@ from gateway.touch import touching
 from policy.model import Allowed
 from residency.model import Processor
 
-
 TYPING_S = 1.0
 
 

@@ -25,7 +25,7 @@ class Graph(BaseHTTPRequestHandler):
     number, token, recording = "", "", b""
     sent = 0
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's own spelling
+    def do_GET(self) -> None:
         """Describe or serve the recording."""
         if not self.authorised():
             return self.answer(401, {"error": {"code": 190, "message": "token"}})
@@ -46,12 +46,12 @@ class Graph(BaseHTTPRequestHandler):
             )
         return self.answer(404, {"error": {"code": 100, "message": "no such object"}})
 
-    def do_DELETE(self) -> None:  # noqa: N802 - the library's own spelling
+    def do_DELETE(self) -> None:
         """Say that it is deleted."""
         self.authorised()
         self.answer(200, {"success": True})
 
-    def do_POST(self) -> None:  # noqa: N802 - the library's own spelling
+    def do_POST(self) -> None:
         """Take an upload, a message or a typing sign."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if not self.authorised(body):

@@ -30,7 +30,8 @@ class World:
         at = micros(self.clock())
         row = {
             "id": name, "tenant": "t", "conversation": conversation, "artifact": f"a_{name}",
-            "trace": "0" * 32, "urgent": urgent, "state": "accepted", "accepted_at": at, "deadline_at": at + 10**12,
+            "trace": "0" * 32, "urgent": urgent, "state": "accepted", "accepted_at": at,
+            "deadline_at": at + 10**12,
         }  # fmt: skip
         box = {
             "key": name, "tenant": "t", "job": name, "digest": "", "body_key": "k",
@@ -157,7 +158,7 @@ async def test_unparked_jobs_are_told_to_the_broker(world: World) -> None:
 
 @pytest.mark.anyio
 async def test_a_consent_reopens_the_window_of_what_waited_for_it(world: World) -> None:
-    """A note granted after a day is answered: the press on the button reopened WhatsApp's window."""
+    """A note granted after a day is answered: the press reopened WhatsApp's window."""
     await world.accept("note")
     await world.jobs.park(await world.claim("note"), "consent.missing")
     later = world.clock() + timedelta(days=2)
