@@ -66,7 +66,7 @@ def _begin(connection: Any) -> None:
 
 
 def reading(engine: AsyncEngine) -> AsyncConnection:
-    """Return a connection for reads only: it waits for no writer. Use it with ``async with``."""
+    """Return a connection for reads only: it takes no write lock. Use it with ``async with``."""
     return engine.execution_options(reading=True).connect()
 
 

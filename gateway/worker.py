@@ -98,7 +98,7 @@ class Worker:
         except asyncio.CancelledError:
             with contextlib.suppress(LeaseLostError):
                 await asyncio.shield(ports.jobs.later(job, 0.0, tried=False))
-            raise
+            return 0.0  # stopping: whoever is told next goes on
         except Exception as exc:  # noqa: BLE001 - the one place that turns errors into outcomes
             return await conclude.after(Case(exc, job, note, ports, self._broker))
         await conclude.end(job, State.DONE, "answered", ports)

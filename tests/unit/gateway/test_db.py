@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import db
@@ -82,15 +81,3 @@ async def test_what_is_deleted_is_overwritten(cell_db: AsyncEngine, tmp_path: Pa
     await cell_db.dispose()
 
     assert canary.encode() not in (tmp_path / "cell.db").read_bytes()
-
-
-@pytest.mark.anyio
-async def test_a_directory_that_is_gone_is_an_operational_error(tmp_path: Path) -> None:
-    """It is the class that `outcome` retries: a disk that is away may come back."""
-    engine = db.connect(f"sqlite+aiosqlite:///{tmp_path}/missing/cell.db")
-
-    with pytest.raises(OperationalError):
-        async with engine.begin():
-            pytest.fail("a transaction on a database that cannot be opened")
-
-    await engine.dispose()

@@ -152,6 +152,20 @@ async def test_a_status_settles_an_attempted_reply(reply: Reply, fault: Any) -> 
 
 
 @pytest.mark.anyio
+async def test_a_failed_status_settles_it_as_failed(reply: Reply) -> None:
+    """WhatsApp took the request and gave up on the message: the person has no answer."""
+    reply.desk.world.faults.add("messages", ACCEPT_THEN_DROP)
+    with pytest.raises(ChannelUnknownError):
+        await reply.deliver()
+    await reply.desk.status((await reply.row()).id, "failed")
+
+    with pytest.raises(ChannelRefusedError, match=r"reply\.failed"):
+        await reply.deliver()
+
+    assert (await reply.row()).state == "failed"
+
+
+@pytest.mark.anyio
 async def test_after_the_grace_time_it_is_sent_once_more_and_that_is_on_record(
     reply: Reply,
 ) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.testing import capture_logs
 from support.desk import RAW_AUDIO_S, Desk, until
 
 from audit.errors import AppendError
@@ -235,7 +236,7 @@ async def test_the_hourly_chores_are_done(desk: Desk) -> None:
 
 @pytest.mark.anyio
 async def test_a_tick_that_raises_does_not_stop_the_next(desk: Desk) -> None:
-    """One bad moment of the trail must not end every later deletion."""
+    """One bad moment of the trail must not end every later deletion, and is said by its class."""
     await recorded(desk)
     desk.clock.move(RAW_AUDIO_S)
     refused = []
@@ -244,19 +245,27 @@ async def test_a_tick_that_raises_does_not_stop_the_next(desk: Desk) -> None:
         refused.append(event)
         return len(refused) <= 3
 
-    desk.trail.refuses = first_three
-    sweeper = Sweeper(desk.ports, owner="eu-1/aa", retention_tick_s=0.03)
-    sweeper.start()
-    assert sweeper.alive
-
     async def done() -> bool:
         return bool(destroyed(desk))
 
-    await until(done)
+    desk.trail.refuses = first_three
+    sweeper = Sweeper(desk.ports, owner="eu-1/aa", retention_tick_s=0.03)
+    with capture_logs() as said:
+        sweeper.start()
+        assert sweeper.alive
+        await until(done)
+
     await sweeper.aclose()
     await asyncio.sleep(0)
 
-    assert len(refused) > 3
+    failed = [line for line in said if line["event"] == "sweeper.failed"]
+    assert len(failed) == 3
+    assert failed[0] | {"log_level": ""} == {
+        "error": "AppendError",
+        "event": "sweeper.failed",
+        "log_level": "",
+        "stage": "delete_due",
+    }
     assert not sweeper.alive
 
 
