@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway import assistant, db, natsd
+from gateway.broker import Broker
 from gateway.compose import engines, rules, stores
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
@@ -137,7 +138,7 @@ async def _broker(settings: Settings) -> str:
     if given is None:
         return f"embedded: {natsd.binary()}"
     token = given.token_file.value.decode() if given.token_file else None
-    broker = await stores.reached(given.url, settings.cell.region, token=token)
+    broker = await Broker.connect(given.url, settings.cell.region, token=token)
     await broker.aclose()
     return given.url
 

@@ -31,7 +31,6 @@ from vault.ports import Keyring, Objects
 
 SIGNING_KEY = "vocustody-audit"
 CHILD_TICK_S = 0.5
-CONNECT_LIMIT_S = 5.0
 
 
 def lock(data: Path, stack: AsyncExitStack) -> None:
@@ -148,22 +147,10 @@ async def broker(settings: Settings, stack: AsyncExitStack) -> Broker:
     else:
         url = given.url
         token = given.token_file.value.decode() if given.token_file else None
-    connected = await reached(url, settings.cell.region, token=token)
+    connected = await Broker.connect(url, settings.cell.region, token=token)
     stack.push_async_callback(connected.aclose)
     await connected.prepare()
     return connected
-
-
-async def reached(url: str, region: str, *, token: str | None) -> Broker:
-    """Connect to the NATS server at *url*; raise `MissingPartError` if it does not let us in."""
-    try:
-        # The client, told to reconnect for ever, would try its first connection for ever too.
-        async with asyncio.timeout(CONNECT_LIMIT_S):
-            return await Broker.connect(url, region, token=token)
-    except TimeoutError:
-        raise MissingPartError(
-            f"{url}: no NATS server lets us in (start it, or correct [services] nats and its token)"
-        ) from None
 
 
 async def _keep(server: NatsServer) -> None:

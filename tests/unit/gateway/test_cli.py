@@ -222,6 +222,20 @@ def test_a_cell_that_never_ran_has_nothing_to_tell(
     assert not (config.parent / "data").exists()
 
 
+def test_a_data_directory_without_a_database_stays_without(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite makes a file for whoever asks; the next reader would take it for a cell's."""
+    config = configure()
+    data = config.parent / "data"
+    data.mkdir()
+
+    assert cli.main(["notes", "--config", str(config)]) == 2
+
+    assert "start the gateway once" in capsys.readouterr().err
+    assert list(data.iterdir()) == []
+
+
 def test_a_database_of_another_kind_is_told_not_thrown(
     configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:

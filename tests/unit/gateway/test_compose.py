@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from support.cell import NOTE, Town
 from support.settings import CANARY, Configure
 from support.stage import agree, family, left, received, scripted, staged, until, vocustody
 
+from gateway import db
 from gateway.demo.graph import GraphWorld
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -157,3 +159,16 @@ async def test_what_was_said_before_the_end_is_answered_after_it(slow: Town) -> 
     await slow.settle(0)
 
     await received(slow, "text", before + 1)
+
+
+async def test_a_database_that_nobody_serves_is_an_error_that_callers_expect() -> None:
+    """The driver raises OSError there; a writer that expects SQLAlchemy's would die of it."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        engine = db.connect(f"postgresql+asyncpg://u:{CANARY}@127.0.0.1:{deaf.getsockname()[1]}/d")
+        with pytest.raises(OperationalError, match="ConnectionRefusedError") as caught:
+            async with engine.begin():
+                pass
+        await engine.dispose()
+
+    assert CANARY not in str(caught.value)

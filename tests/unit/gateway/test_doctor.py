@@ -12,8 +12,7 @@ from support.postgres import Postgres
 from support.settings import CANARY, Configure
 from support.stage import secret
 
-from gateway import cli, natsd
-from gateway.compose import stores
+from gateway import broker, cli, natsd
 
 VAULT = 'vault = {{ url = "{url}", token_file = "token" }}'
 
@@ -21,7 +20,7 @@ VAULT = 'vault = {{ url = "{url}", token_file = "token" }}'
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no server longer than a test should."""
-    monkeypatch.setattr(stores, "CONNECT_LIMIT_S", 0.5)
+    monkeypatch.setattr(broker, "CONNECT_LIMIT_S", 0.5)
 
 
 @contextmanager
@@ -92,7 +91,8 @@ def test_a_wrong_token_of_the_broker_shows(
     status, fixes = examined(configure(f"[services]\nnats = {given}"), capsys)
 
     assert status == 1
-    assert "token" in fixes["broker"]
+    assert set(fixes) == {"broker"}
+    assert "[services] nats" in fixes["broker"]
 
 
 @pytest.mark.parametrize("token", ["token", "wrong"])

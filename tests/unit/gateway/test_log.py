@@ -184,6 +184,7 @@ def test_a_library_cannot_keep_its_own_handler(stream: io.StringIO) -> None:
     library = logging.getLogger("uvicorn.access")
     library.addHandler(logging.StreamHandler(own))
     library.propagate = False
+    library.setLevel(logging.NOTSET)  # the simulator's server silences it for the whole process
 
     log.configure(stream=stream)
     library.warning(CANARY)
