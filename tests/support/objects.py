@@ -65,7 +65,7 @@ def _command(home: Path, ports: list[int]) -> list[str]:
         "-master.volumeSizeLimitMB=64",
         f"-volume.port={volume}",
         f"-volume.port.grpc={volume_grpc}",
-        "-volume.max=50",
+        "-volume.max=2000",  # each bucket takes seven, and a run makes many buckets
         f"-filer.port={filer}",
         f"-filer.port.grpc={filer_grpc}",
         f"-filer.localSocket={home}/filer.sock",

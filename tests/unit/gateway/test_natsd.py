@@ -163,12 +163,22 @@ def test_two_servers_never_share_a_store(
     assert server.healthy()
 
 
+def stopped(pid: int) -> bool:
+    """Return whether *pid* comes to a stop: the signal is sent before it is felt."""
+    for _ in range(500):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def test_health_is_the_servers_own_word(server: NatsServer) -> None:
     """A watchdog that only looks at the process misses a server that is stuck."""
     assert server.alive()
     assert server.healthy()
 
     os.kill(server.pid or 0, signal.SIGSTOP)
+    assert stopped(server.pid or 0)
     stuck = (server.alive(), server.healthy())
     os.kill(server.pid or 0, signal.SIGCONT)
 
