@@ -26,13 +26,16 @@ DATA_KEYS = frozenset({"index", "jurisdictions", "notices", "processors", "tenan
 ROW_KEYS = frozenset(
     {
         "contract_expires",
+        "hosts",
         "id",
         "jurisdiction",
         "languages",
         "options",
         "region",
+        "review_expires",
         "service",
         "stages",
+        "transfers",
     }
 )
 

@@ -25,6 +25,10 @@ class EngineMissingError(ProcessorRefusedError):
     """An engine or its model is not there, or is not the pinned one; the message says the fix."""
 
 
+class EgressError(ResidencyError):
+    """The egress broker gives no ticket now: nothing can leave the cell."""
+
+
 class RegistryError(ResidencyError):
     """The registry is not usable; the message lists every fault with its row and fix."""
 

@@ -16,6 +16,22 @@ class Service(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """
+    One tool filed for a transfer (GDPR Chapter V and its likes elsewhere).
+
+    *tool* is ``scc`` (contract clauses, with their *module*) or ``bcr``; *law* the law it was
+    filed under, as the table of laws names it; *reference* says where the signed paper is.
+    """
+
+    tool: str
+    module: str
+    law: str
+    reference: str
+    expires: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Processor:
     """
     One service of one vendor in one region under one contract: a registry row.
@@ -23,7 +39,8 @@ class Processor:
     *hosts* are ``name:port`` pairs it may be reached at (empty = runs inside the cell).
     *adapter* names the code that speaks to it, *settings* are that adapter's pins (path,
     query, model). *options* must be in every outgoing request. Every row needs *source*,
-    *as_of* and, unless it runs inside the cell, *contract* with *contract_expires*.
+    *as_of*, *review_expires* and, unless it runs inside the cell, *contract* with
+    *contract_expires*. *transfers* are the tools filed for data that leaves its jurisdiction.
     """
 
     id: str
@@ -44,6 +61,8 @@ class Processor:
     source: str
     as_of: date
     reviewed_by: str
+    review_expires: date
+    transfers: tuple[Transfer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +95,64 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """
+    Leave to reach one processor for one call: what an adapter is given beside the content.
+
+    *proxy* is the ``host:port`` of the egress broker; *ticket* and *secret* are the user name
+    and password of its Basic credentials (RFC 9110, 11.7) for this call alone. All three are
+    empty for a processor inside the cell. *options* must be in the outgoing request.
+    """
+
+    proxy: str = ""
+    ticket: str = ""
+    secret: str = field(default="", repr=False)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+INSIDE = Passage()
+"""What a processor inside the cell is given: it opens no connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """
+    What a live decision lets through the broker: *hosts* (``name:port``) and nothing else.
+
+    *decision* and *touch* name the record it belongs to; after *seconds* every tunnel is cut.
+    """
+
+    processor: str
+    decision: str
+    touch: str
+    hosts: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """
+    One connection under a grant, as the broker saw it.
+
+    *peer* is the address it went to, empty where none was opened: then *refused* says why.
+    *sent* and *received* count bytes through the tunnel, TLS included.
+    """
+
+    host: str
+    peer: str
+    refused: str
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What was seen of an actual connection; empty strings where nothing could be seen."""
+    """
+    What was seen of actual connections; empty where nothing could be seen.
+
+    *tls* is the version, and the certificate's subject where our own client saw it. *region*
+    is what the vendor's answer said of itself, as it said it.
+    """
 
     host: str = ""
     peer: str = ""
@@ -85,6 +160,10 @@ class Observed:
     request_id: str = ""
     connections: int = 0
     bytes_sent: int = 0
+    bytes_received: int = 0
+    peers: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

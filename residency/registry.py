@@ -19,13 +19,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from residency.errors import RegistryError
-from residency.model import Processor, Service
+from residency.model import Processor, Service, Transfer
 
 SHIPPED = Path(__file__).with_name("processors.toml")
 STALE_AFTER = timedelta(days=400)
@@ -58,6 +58,18 @@ Text = Annotated[str, Field(max_length=500), AfterValidator(_latin)]
 Given = Annotated[Text, Field(min_length=1)]
 
 
+class _Transfer(BaseModel):
+    """One ``transfers`` entry of a row as people write it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tool: Literal["bcr", "scc"]
+    module: Annotated[str, Field(pattern=r"^[1-4]?$")] = ""
+    law: Given
+    reference: Given
+    expires: date
+
+
 class _Row(BaseModel):
     """One ``[[processor]]`` table as people write it."""
 
@@ -81,6 +93,8 @@ class _Row(BaseModel):
     source: Given
     as_of: date
     reviewed_by: Given
+    review_expires: date
+    transfers: tuple[_Transfer, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -128,8 +142,8 @@ class Registry:
         Return plain rows for the policy bundle.
 
         *stages* are the stages the service takes part in. *languages* empty = not bound to one.
-        *contract_expires* is the first epoch second at which the contract no longer holds
-        (midnight UTC after its last day), or 0 where there is none to expire.
+        Every ``expires`` is the first epoch second at which the thing no longer holds (midnight
+        UTC after its last day); *contract_expires* is 0 where there is none to expire.
         """
         return [_plain(processor) for processor in self]
 
@@ -185,7 +199,9 @@ def _processors(
     for number, row in enumerate(rows, start=1):
         where = f"{name}: row {number} ({row.get('id', 'no id')})"
         try:
-            found.append((where, Processor(**dict(_Row.model_validate(row)))))
+            read = _Row.model_validate(row)
+            filed = tuple(Transfer(**dict(transfer)) for transfer in read.transfers)
+            found.append((where, Processor(**(dict(read) | {"transfers": filed}))))
         except ValidationError as exc:
             faults += [f"{where}: {fault}" for fault in _reasons(exc)]
     return found
@@ -248,10 +264,6 @@ def _repeated(found: Sequence[tuple[str, Processor]]) -> Iterator[str]:
 
 
 def _plain(row: Processor) -> dict[str, Any]:
-    ends = 0
-    if row.contract_expires != NO_CONTRACT:
-        after = row.contract_expires + timedelta(days=1)
-        ends = int(datetime.combine(after, time(), UTC).timestamp())
     return {
         "id": row.id,
         "service": row.service.value,
@@ -259,6 +271,23 @@ def _plain(row: Processor) -> dict[str, Any]:
         "region": row.region,
         "jurisdiction": row.jurisdiction,
         "languages": list(row.languages),
-        "contract_expires": ends,
+        "contract_expires": 0
+        if row.contract_expires == NO_CONTRACT
+        else _after(row.contract_expires),
+        "hosts": list(row.hosts),
         "options": dict(row.options),
+        "review_expires": _after(row.review_expires),
+        "transfers": [
+            {
+                "expires": _after(transfer.expires),
+                "law": transfer.law,
+                "module": transfer.module,
+                "tool": transfer.tool,
+            }
+            for transfer in row.transfers
+        ],
     }
+
+
+def _after(day: date) -> int:
+    return int(datetime.combine(day + timedelta(days=1), time(), UTC).timestamp())

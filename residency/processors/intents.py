@@ -27,7 +27,7 @@ import numpy as np
 from rapidfuzz import fuzz
 
 from residency.errors import EngineMissingError
-from residency.model import Intent, Processor, Understanding
+from residency.model import INSIDE, Intent, Passage, Processor, Understanding
 from residency.processors import pins, slots
 from residency.processors.child import Child, Engine
 
@@ -65,7 +65,13 @@ class NearestExample:
             await self._nearest("", "", intents)
 
     async def understand(
-        self, text: str, *, language: str, intents: Sequence[Intent], expected: str | None = None
+        self,
+        text: str,
+        *,
+        language: str,
+        intents: Sequence[Intent],
+        expected: str | None = None,
+        passage: Passage = INSIDE,  # noqa: ARG002 - no connection is opened
     ) -> Understanding:
         """
         See `Understander.understand`.

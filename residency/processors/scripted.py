@@ -11,7 +11,16 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from residency.errors import ProcessorError, RegistryError
-from residency.model import Audio, Intent, Processor, Spoken, Transcript, Understanding
+from residency.model import (
+    INSIDE,
+    Audio,
+    Intent,
+    Passage,
+    Processor,
+    Spoken,
+    Transcript,
+    Understanding,
+)
 
 ADAPTER = "scripted"
 
@@ -53,7 +62,13 @@ class _Scripted(Generic[Answer]):
 class ScriptedSpeechToText(_Scripted[Transcript]):
     """`SpeechToText` from a script."""
 
-    async def transcribe(self, audio: Audio, *, languages: Sequence[str]) -> Transcript:
+    async def transcribe(
+        self,
+        audio: Audio,
+        *,
+        languages: Sequence[str],
+        passage: Passage = INSIDE,  # noqa: ARG002 - no connection is opened
+    ) -> Transcript:
         """Return the next transcript."""
         return await self._next(audio, languages)
 
@@ -61,7 +76,13 @@ class ScriptedSpeechToText(_Scripted[Transcript]):
 class ScriptedTextToSpeech(_Scripted[Spoken]):
     """`TextToSpeech` from a script."""
 
-    async def speak(self, text: str, *, language: str) -> Spoken:
+    async def speak(
+        self,
+        text: str,
+        *,
+        language: str,
+        passage: Passage = INSIDE,  # noqa: ARG002 - no connection is opened
+    ) -> Spoken:
         """Return the next speech."""
         return await self._next(text, language)
 
@@ -70,7 +91,13 @@ class ScriptedUnderstander(_Scripted[Understanding]):
     """`Understander` from a script."""
 
     async def understand(
-        self, text: str, *, language: str, intents: Sequence[Intent], expected: str | None = None
+        self,
+        text: str,
+        *,
+        language: str,
+        intents: Sequence[Intent],
+        expected: str | None = None,
+        passage: Passage = INSIDE,  # noqa: ARG002 - no connection is opened
     ) -> Understanding:
         """Return the next understanding."""
         return await self._next(text, language, intents, expected)

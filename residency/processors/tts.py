@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from residency.errors import EngineMissingError, ProcessorRefusedError
-from residency.model import Processor, Spoken
+from residency.model import INSIDE, Passage, Processor, Spoken
 from residency.processors import pins
 from residency.processors.child import Child, Engine
 
@@ -56,7 +56,13 @@ class LocalTextToSpeech:
         """Load the engines now (about 1 s)."""
         await self._child.warm()
 
-    async def speak(self, text: str, *, language: str) -> Spoken:
+    async def speak(
+        self,
+        text: str,
+        *,
+        language: str,
+        passage: Passage = INSIDE,  # noqa: ARG002 - no connection is opened
+    ) -> Spoken:
         """See `TextToSpeech.speak`; text is 1 to `MAX_CHARACTERS` characters."""
         if language not in self.processor.languages:
             raise ProcessorRefusedError(f"{self.processor.id}: no voice for the language")

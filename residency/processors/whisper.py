@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from residency.errors import EngineMissingError, ProcessorRefusedError
-from residency.model import Audio, Processor, Transcript
+from residency.model import INSIDE, Audio, Passage, Processor, Transcript
 from residency.processors import pins
 from residency.processors.child import Child, Engine
 
@@ -55,7 +55,13 @@ class WhisperSpeechToText:
         """Load the model now (about 3 s)."""
         await self._child.warm()
 
-    async def transcribe(self, audio: Audio, *, languages: Sequence[str]) -> Transcript:
+    async def transcribe(
+        self,
+        audio: Audio,
+        *,
+        languages: Sequence[str],
+        passage: Passage = INSIDE,  # noqa: ARG002 - no connection is opened
+    ) -> Transcript:
         """See `SpeechToText.transcribe`; audio without speech is not shown to the model."""
         served = tuple(tag for tag in languages if tag in self.processor.languages)
         if not served:

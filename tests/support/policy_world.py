@@ -42,7 +42,10 @@ def row(name: str, service: str, region: str, **changes: Any) -> dict[str, Any]:
         "jurisdiction": REGIONS[region],
         "languages": [] if service == "messaging" else ["de", "en", "pt"],
         "contract_expires": NOW + 30 * DAY,
+        "hosts": [],
         "options": {},
+        "review_expires": NOW + 300 * DAY,
+        "transfers": [],
     } | changes
 
 

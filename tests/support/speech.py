@@ -5,7 +5,7 @@ import resource
 import time
 import tomllib
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def a_processor(service: Service, adapter: str, **changed: Any) -> Processor:
         "source": "a test",
         "as_of": TODAY,
         "reviewed_by": "a test",
+        "review_expires": date.max - timedelta(days=1),
     }
     return Processor(**(fields | changed))
 

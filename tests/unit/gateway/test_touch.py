@@ -18,6 +18,7 @@ PROCESSOR = Processor(
     adapter="scripted", region="eu-central", jurisdiction="DE", hosts=(), languages=("en",),
     options={}, settings={}, contract="", contract_expires=date.min, retention="none",
     source="test", as_of=date(2026, 11, 19), reviewed_by="test",
+    review_expires=date.max,
 )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ ROW: dict[str, Any] = {
     "source": "vendor page on regions",
     "as_of": date(2026, 11, 1),
     "reviewed_by": "dpo",
+    "review_expires": date(2027, 11, 1),
+    "transfers": [],
 }
 
 
@@ -94,7 +96,10 @@ def test_rows_for_the_policy_bundle(tmp_path: Path) -> None:
         "jurisdiction": "NL",
         "languages": ["en"],
         "contract_expires": 1_801_440_000,  # 2027-02-01T00:00:00Z
+        "hosts": ["westeurope.stt.speech.microsoft.com:443"],
         "options": {"store": "false"},
+        "review_expires": 1_825_113_600,  # 2027-11-02T00:00:00Z
+        "transfers": [],
     }
 
 
