@@ -29,6 +29,15 @@ class EgressError(ResidencyError):
     """The egress broker gives no ticket now: nothing can leave the cell."""
 
 
+class ConnectRefusedError(EgressError):
+    """The broker lets this connection not out: *code* says why, *status* is its HTTP answer."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+
+
 class RegistryError(ResidencyError):
     """The registry is not usable; the message lists every fault with its row and fix."""
 

@@ -7,9 +7,19 @@ from enum import StrEnum
 
 
 class Service(StrEnum):
-    """What a processor does; kept sorted."""
+    """
+    What a processor does; kept sorted.
 
+    Those that take part in no stage of a note are rented to run the cell: what they hold is
+    sealed, and they stand in the registry so that nobody who holds anything is left out.
+    """
+
+    DATABASE = "database"
+    KEYS = "keys"
     MESSAGING = "messaging"
+    OBJECTS = "objects"
+    POLICY = "policy"
+    QUEUE = "queue"
     SPEECH_TO_TEXT = "speech-to-text"
     TEXT_TO_SPEECH = "text-to-speech"
     UNDERSTANDING = "understanding"
@@ -37,10 +47,11 @@ class Processor:
     One service of one vendor in one region under one contract: a registry row.
 
     *hosts* are ``name:port`` pairs it may be reached at (empty = runs inside the cell).
-    *adapter* names the code that speaks to it, *settings* are that adapter's pins (path,
-    query, model). *options* must be in every outgoing request. Every row needs *source*,
-    *as_of*, *review_expires* and, unless it runs inside the cell, *contract* with
-    *contract_expires*. *transfers* are the tools filed for data that leaves its jurisdiction.
+    *adapter* names the code that speaks to it (``none`` = listed, not built), *settings* are
+    that adapter's pins (path, query, model). *options* must be in every outgoing request. Every
+    row needs *source*, *as_of* and *review_expires*. Unless it runs inside the cell, an empty
+    *contract* means that no agreement is filed: it is never eligible. *transfers* are the tools
+    filed for data that leaves its jurisdiction.
     """
 
     id: str

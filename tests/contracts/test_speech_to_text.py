@@ -3,11 +3,16 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import date
 
 import pytest
+from simulators.azure_world import azure_at
+from simulators.engines import scripted
+from simulators.google_world import google_at
+from simulators.ticketed import Ticketed
+from support.pki import Authority
 from support.speech import a_processor, heard, recording
 
 from residency import registry
@@ -38,13 +43,26 @@ def whisper() -> Iterator[WhisperSpeechToText]:
     asyncio.run(adapter.aclose())
 
 
-@pytest.fixture(params=["scripted", pytest.param("whisper", marks=pytest.mark.engine)])
-def stt(request: pytest.FixtureRequest) -> SpeechToText:
-    """Return each adapter."""
+@pytest.fixture(
+    params=[
+        "scripted",
+        "azure-speech",
+        "google-speech",
+        pytest.param("whisper", marks=pytest.mark.engine),
+    ]
+)
+async def stt(request: pytest.FixtureRequest, authority: Authority) -> AsyncIterator[SpeechToText]:
+    """Yield each adapter; a vendor's goes through the broker to its simulator."""
     if request.param == "scripted":
-        return _scripted()
-    found: SpeechToText = request.getfixturevalue("whisper")
-    return found
+        yield _scripted()
+    elif request.param == "whisper":
+        yield request.getfixturevalue("whisper")
+    elif request.param == "azure-speech":
+        async with azure_at(authority, scripted(WORDS.text)) as azure:
+            yield Ticketed(azure.adapter(), azure.broker)
+    else:
+        async with google_at(authority, scripted(WORDS.text)) as google:
+            yield Ticketed(google.adapter(), google.broker)
 
 
 @pytest.mark.anyio
