@@ -2,8 +2,11 @@
 The bundle: rules and slow data as one value, under one revision.
 
 - Everything lies under ``data.vocustody``. ``index[jurisdiction][stage]`` lists the registry
-  rows that may serve there at all, in the registry's order: what does not depend on the
-  question is decided once, here; rules decide the rest.
+  rows that may serve there at all, in the registry's order, each with what rules must still hold
+  against the question.
+- ``ways[jurisdiction][id]`` are the grounds on which data may go to a row abroad, the
+  strongest first: the deployment names the ground, the law admits it for a data class, and it
+  exists (a decision of adequacy; a tool filed under that law; a consent that may be asked).
 - A jurisdiction's *regions* are those of the registry whose country the law admits.
 - *data_sha256* is the digest of the data without the revision; *revision* is the digest of
   modules and data. Two bundles with one revision answer every question alike.
@@ -19,10 +22,12 @@ from typing import Any
 from policy import canonical, subset
 from policy.errors import BundleError
 from policy.jurisdictions import law_faults, redact_faults, retention_faults
-from policy.model import Facts, Stage
+from policy.model import GROUNDS, PURPOSES, Facts, Stage
 
 SHIPPED = Path(__file__).parent / "rego"
-DATA_KEYS = frozenset({"index", "jurisdictions", "notices", "processors", "tenants"})
+DATA_KEYS = frozenset(
+    {"grounds", "index", "jurisdictions", "notices", "processors", "tenants", "ways"}
+)
 ROW_KEYS = frozenset(
     {
         "contract_expires",
@@ -39,11 +44,24 @@ ROW_KEYS = frozenset(
     }
 )
 
-_INDEXED = ("contract_expires", "id", "languages", "options", "region", "service")
+NEVER = 9_999_999_999
+"""When a ground ends that has no end of its own: no question's *now* passes it."""
+
+_INDEXED = (
+    "contract_expires",
+    "hosts",
+    "id",
+    "languages",
+    "options",
+    "region",
+    "review_expires",
+    "service",
+)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z0-9]{1,32}){1,4}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-_OVERLAY_KEYS = frozenset({"redact", "refused", "retention"})
+_HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,260}:[1-9][0-9]{0,4}")
+_OVERLAY_KEYS = frozenset({"redact", "refused", "refused_grounds", "refused_purposes", "retention"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +101,13 @@ class Bundle:
             revision=self.revision,
             data_sha256=self.data_sha256,
             processors={stage: frozenset(ids) for stage, ids in served.items()},
+            hosts={row["id"]: tuple(row["hosts"]) for row in self.data["processors"]},
+            asks_transfer_consent=any(
+                way["ground"] == "explicit-consent"
+                for ways in self.data["ways"].values()
+                for found in ways.values()
+                for way in found
+            ),
         )
 
 
@@ -106,28 +131,35 @@ def build(
     jurisdictions: Mapping[str, Mapping[str, Any]],
     tenants: Mapping[str, Mapping[str, Any]],
     notices: Sequence[str],
+    grounds: Sequence[str] = (),
 ) -> Bundle:
     """
     Return the bundle of *modules* over this data.
 
     *processors* are the registry's rows (`ROW_KEYS`) in order of preference, *jurisdictions*
     come from `jurisdictions.load`. *tenants* map each id to what it tightens: ``retention``
-    (kind to seconds), ``redact`` (sink to classes), ``refused`` (processor ids). *notices* are
-    the versions of the consent notice that are still accepted.
+    (kind to seconds), ``redact`` (sink to classes), ``refused`` (processor ids),
+    ``refused_grounds``, ``refused_purposes``. *notices* are the versions of the consent notices
+    that are still accepted. *grounds* are those (`GROUNDS`) on which this deployment lets data
+    go abroad; by default nothing leaves.
 
     Raises:
         BundleError: listing every fault of rows and tenants, or of the modules' Rego.
 
     """
     rows = [dict(row) for row in processors]
-    _refuse([*_row_faults(rows), *_tenant_faults(tenants), *_notice_faults(notices)])
+    faults = [*_row_faults(rows), *_tenant_faults(tenants), *_notice_faults(notices)]
+    _refuse([*faults, *_ground_faults(list(grounds))])
     laws = {code: {**law, "regions": regions(law, rows)} for code, law in jurisdictions.items()}
+    routes = ways(rows, laws, grounds)
     data = {
-        "index": index(rows, laws),
+        "grounds": sorted(set(grounds)),
+        "index": index(rows, laws, routes),
         "jurisdictions": laws,
         "notices": sorted(set(notices)),
         "processors": rows,
         "tenants": {tenant: dict(overlay) for tenant, overlay in tenants.items()},
+        "ways": routes,
     }
     bundle = Bundle(modules=dict(modules), data=data)
     check(bundle)
@@ -140,7 +172,7 @@ def check(bundle: Bundle) -> None:
 
     Raises:
         BundleError: no rules, Rego outside the portable subset, data of another shape, or
-            regions or an index that do not follow from its own rows.
+            regions, ways or an index that do not follow from its own rows.
 
     """
     if not bundle.modules:
@@ -166,26 +198,70 @@ def _data_faults(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _row_faults(rows)
     yield from _tenant_faults(data["tenants"])
     yield from _notice_faults(data["notices"])
+    yield from _ground_faults(data["grounds"])
     for code, law in laws.items():
         yield from (f"jurisdiction {code}: {fault}" for fault in law_faults(law))
         if law["regions"] != regions(law, rows):
             yield f"jurisdiction {code}: regions do not follow from processors"
-    if data["index"] != index(rows, laws):
+    if data["ways"] != ways(rows, laws, data["grounds"]):
+        yield "ways do not follow from processors, jurisdictions and grounds"
+    if data["index"] != index(rows, laws, data["ways"]):
         yield "index does not follow from processors and jurisdictions"
 
 
 def index(
-    rows: Iterable[Mapping[str, Any]], laws: Mapping[str, Mapping[str, Any]]
+    rows: Iterable[Mapping[str, Any]],
+    laws: Mapping[str, Mapping[str, Any]],
+    ways: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return, per jurisdiction and stage, the rows that may serve there, in the rows' order."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {code: {} for code in laws}
-    for row in rows:
-        entry = {key: row[key] for key in _INDEXED}
-        for code, law in laws.items():
-            if law["transfers"] == "free" or row["region"] in law["regions"]:
-                for stage in row["stages"]:
+    entries = [({key: row[key] for key in _INDEXED}, row["stages"]) for row in rows]
+    for code, law in laws.items():
+        for entry, stages in entries:
+            if _home(entry, law) or entry["id"] in ways[code]:
+                for stage in stages:
                     found[code].setdefault(stage, []).append(entry)
     return found
+
+
+def ways(
+    rows: Iterable[Mapping[str, Any]],
+    laws: Mapping[str, Mapping[str, Any]],
+    grounds: Iterable[str],
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return, per jurisdiction and row abroad, the grounds on which data may go there."""
+    named = [ground for ground in GROUNDS if ground in set(grounds)]
+    listed = list(rows)
+    return {
+        code: {
+            row["id"]: found
+            for row in listed
+            if not _home(row, law)
+            and row["jurisdiction"] not in law["barred"]
+            and (found := [way for ground in named for way in _ways(ground, row, law)])
+        }
+        for code, law in laws.items()
+    }
+
+
+def _home(row: Mapping[str, Any], law: Mapping[str, Any]) -> bool:
+    return law["transfers"] == "free" or row["region"] in law["regions"]
+
+
+def _ways(ground: str, row: Mapping[str, Any], law: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    classes = sorted(name for name, grounds in law["tools"].items() if ground in grounds)
+    if not classes:
+        return
+    way = {"classes": classes, "expires": NEVER, "ground": ground, "label": ground}
+    if ground == "explicit-consent":
+        yield way
+    if ground == "adequacy" and any(a["country"] == row["jurisdiction"] for a in law["adequate"]):
+        yield way | {"label": f"adequacy:{row['jurisdiction']}"}
+    for filed in row["transfers"]:
+        if filed["tool"] == ground and filed["law"] == law["law"]:
+            label = f"{ground}:{filed['module']}" if filed["module"] else ground
+            yield way | {"expires": filed["expires"], "label": label}
 
 
 def regions(law: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -220,9 +296,30 @@ def _values_faults(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"stages must be among: {', '.join(stage.value for stage in Stage)}"
     if type(row["contract_expires"]) is not int or row["contract_expires"] < 0:
         yield "contract_expires must be epoch seconds, or 0 for what runs inside the cell"
+    if type(row["review_expires"]) is not int or row["review_expires"] < 0:
+        yield "review_expires must be epoch seconds"
+    if not _all(row["hosts"], _HOST) or (row["contract_expires"] == 0 and row["hosts"]):
+        yield "hosts must be name:port, and none for what runs inside the cell"
+    if not isinstance(row["transfers"], list) or not all(map(_filed, row["transfers"])):
+        yield "transfers must have exactly: expires, law, module, tool"
     options = row["options"]
     if not isinstance(options, dict) or not all(isinstance(v, str) for v in options.values()):
         yield "options must map names to texts"
+
+
+def _filed(tool: Any) -> bool:
+    return (
+        isinstance(tool, dict)
+        and set(tool) == {"expires", "law", "module", "tool"}
+        and type(tool["expires"]) is int
+        and tool["tool"] in {"bcr", "scc"}
+        and re.fullmatch("[1-4]?", tool["module"]) is not None
+    )
+
+
+def _ground_faults(grounds: Sequence[str]) -> Iterator[str]:
+    if set(grounds) - set(GROUNDS):
+        yield f"grounds must be among: {', '.join(GROUNDS)}"
 
 
 def _tenant_faults(tenants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -232,6 +329,10 @@ def _tenant_faults(tenants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{where}: may only have: {', '.join(sorted(_OVERLAY_KEYS))}"
         if not _all(overlay.get("refused", []), _ID):
             yield f"{where}: refused must be a list of processor ids"
+        if set(overlay.get("refused_grounds", [])) - set(GROUNDS):
+            yield f"{where}: refused_grounds must be among: {', '.join(GROUNDS)}"
+        if set(overlay.get("refused_purposes", [])) - {*PURPOSES, "answer_typed"}:
+            yield f"{where}: refused_purposes must be purposes that rules know"
         clocks, classes = overlay.get("retention", {}), overlay.get("redact", {})
         yield from (f"{where}: {fault}" for fault in retention_faults(clocks, complete=False))
         yield from (f"{where}: {fault}" for fault in redact_faults(classes, complete=False))

@@ -5,10 +5,12 @@ The rule that decides is `rego/consent`; `live` says the same of a row for those
 sweep consents, and a test holds the two together. Times are epoch seconds.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 
-from policy.model import Consent, ConsentState
+from policy.model import YES, Consent, ConsentState, Expressed
 
 VALID_MONTHS = 12
 """How long a consent counts unless the tenant says less; then the person is asked again."""
@@ -40,7 +42,34 @@ def live(consent: Consent | None, now: int, *, accepted: Container[str]) -> bool
     """Tell whether *consent* counts at *now*; *accepted* are the notice versions in force."""
     return (
         consent is not None
-        and consent.state is ConsentState.GRANTED
+        and consent.state in YES
         and consent.at <= now < consent.expires_at
         and consent.notice_version in accepted
     )
+
+
+def agreed(before: Consent | None) -> ConsentState:
+    """Return what a yes is now: a renewal if the row *before* it was a yes, or one that ran out."""
+    again = before is not None and before.state in YES | {ConsentState.EXPIRED}
+    return ConsentState.RENEWED if again else ConsentState.GRANTED
+
+
+def expired(row: Consent) -> Consent:
+    """Return the row that says that *row* ran out: the same however often it is made."""
+    return replace(
+        row,
+        id=_derived(row.id, "expired"),
+        state=ConsentState.EXPIRED,
+        at=row.expires_at,
+        evidence="",
+        expressed=Expressed.CLOCK,
+    )
+
+
+def carried(rows: Iterable[Consent], subject: str) -> list[Consent]:
+    """Return *rows* as those of *subject*, who turned out to be the same person."""
+    return [replace(row, id=_derived(row.id, subject), subject=subject) for row in rows]
+
+
+def _derived(ident: str, of: str) -> str:
+    return f"c_{sha256(f'{ident}/{of}'.encode()).hexdigest()[:32]}"

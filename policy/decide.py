@@ -3,24 +3,28 @@ The one door to the rules: a question in, a decision out, and nothing in between
 
 - The question is checked before it is asked; the answer must come in time and have exactly
   the right shape, the active revision, and only processors that the registry has for this
-  stage, each with its options.
+  stage, each with its options, the registry's own hosts and a ground for the transfer.
+- Those at home come before those abroad, nobody suspended is among them, and where the bundle
+  is too old nobody abroad is: the rules say so too, but these three are not left to them alone.
 - An allow that gives reasons, or a deny that gives none, contradicts itself.
 - Whatever is not so is `Undecided`, with a code that says what was wrong. Only a well-formed
   no is `Denied`: it is final.
 """
 
-import asyncio
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from policy import canonical
+from policy import answers, canonical
+from policy.answers import CODE, WORD, shape, texts, words
 from policy.errors import EngineError, QuestionError
 from policy.model import (
     KINDS,
     SINKS,
     Allowed,
+    Asked,
     Decision,
     Denied,
     Facts,
@@ -34,35 +38,51 @@ from policy.question import as_input, check
 
 ENTRYPOINT = "vocustody/route/decision"
 DEADLINE_S = 0.25
+STALE_S = 86_400
+"""The age of a bundle past which nothing goes abroad: its list of transfers may be outdated."""
 
 _KEYS = frozenset({"allow", "obligations", "processors", "reasons", "revision"})
-_OBLIGATIONS = frozenset({*KINDS, "options", "redact"})
-_CODE = re.compile(r"[a-z_]{1,32}\.[a-z_]{1,32}")
-_WORD = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_OBLIGATIONS = frozenset({*KINDS, "egress", "options", "redact", "transfers"})
+_HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,260}:[1-9][0-9]{0,4}")
+TRANSFER = re.compile(r"domestic|adequacy:[A-Z]{2}|scc(?::[1-4])?|bcr|explicit-consent")
 
 
 async def decide(
-    question: Question, engine: PolicyEngine, *, facts: Facts, deadline_s: float = DEADLINE_S
+    question: Question,
+    engine: PolicyEngine,
+    *,
+    facts: Facts,
+    deadline_s: float = DEADLINE_S,
+    kept: Callable[[Asked], None] | None = None,
 ) -> Decision:
     """
     Return what *engine* decides on *question*, held against *facts* of the active bundle.
 
     Takes at most *deadline_s* unless the engine blocks the loop; a late answer is not used.
+    *kept* is called once for each question that was asked, answered or not, before this returns.
+    A question taken back (cancelled) is not kept.
     """
     asked = as_input(question)
     try:
         check(asked)
     except QuestionError as exc:
-        return Undecided(reasons=(exc.code,), provenance=_provenance(engine, facts, ""))
-    provenance = _provenance(engine, facts, canonical.digest(asked))
+        return Undecided(reasons=(exc.code,), provenance=provenance(engine, facts, ""))
+    proof = provenance(engine, facts, canonical.digest(asked))
+    answer: Any = None
+    decision: Decision
     try:
-        answer = await _in_time(engine, asked, deadline_s)
-        return _read(answer, facts, asked["stage"], provenance)
+        answer = await answers.in_time(engine, ENTRYPOINT, asked, deadline_s)
+        proof = replace(proof, answer_sha256=answers.digest(answer))
+        decision = read(answer, facts, asked, proof)
     except EngineError as exc:
-        return Undecided(reasons=(exc.code,), provenance=provenance)
+        decision = Undecided(reasons=(exc.code,), provenance=proof)
+    if kept is not None:
+        kept(Asked(entrypoint=ENTRYPOINT, question=asked, answer=answer, provenance=proof))
+    return decision
 
 
-def _provenance(engine: PolicyEngine, facts: Facts, input_sha256: str) -> Provenance:
+def provenance(engine: PolicyEngine, facts: Facts, input_sha256: str) -> Provenance:
+    """Return the proof of a new decision; *input_sha256* is empty if nothing was asked."""
     return Provenance(
         id=f"d_{secrets.token_hex(16)}",
         engine=engine.name,
@@ -72,77 +92,58 @@ def _provenance(engine: PolicyEngine, facts: Facts, input_sha256: str) -> Proven
     )
 
 
-async def _in_time(engine: PolicyEngine, asked: Mapping[str, Any], deadline_s: float) -> Any:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    try:
-        async with asyncio.timeout(deadline_s):
-            answer = await engine.evaluate(ENTRYPOINT, asked)
-    except TimeoutError:
-        raise EngineError("engine.late") from None
-    # An engine that never yields to the loop outruns the timeout above.
-    if loop.time() - began > deadline_s:
-        raise EngineError("engine.late")
-    return answer
-
-
-def _read(answer: Any, facts: Facts, stage: str, provenance: Provenance) -> Decision:
-    if answer is None:
-        raise EngineError("answer.null")
-    if type(answer) is not dict:
-        raise EngineError("answer.type")
-    _shape(answer, _KEYS, "answer.shape")
-    if answer["revision"] != facts.revision:
-        raise EngineError("answer.revision")
-    reasons = _words(answer["reasons"], _CODE, "answer.reasons")
-    processors = _words(answer["processors"], _WORD, "answer.processors")
+def read(answer: Any, facts: Facts, asked: Mapping[str, Any], proof: Provenance) -> Decision:
+    """Return the decision that *answer* to *asked* is; raise `EngineError` if it is none."""
+    answer = answers.document(answer, _KEYS, facts.revision)
+    reasons = words(answer["reasons"], CODE, "answer.reasons")
+    processors = words(answer["processors"], WORD, "answer.processors")
     if type(answer["allow"]) is not bool:
         raise EngineError("answer.allow")
     if not answer["allow"]:
         if not reasons or processors:
             raise EngineError("answer.contradiction")
-        return Denied(reasons=reasons, provenance=provenance)
+        return Denied(reasons=reasons, provenance=proof)
     if reasons or not processors:
         raise EngineError("answer.contradiction")
-    if not facts.processors.get(stage, frozenset()).issuperset(processors):
+    if not facts.processors.get(asked["stage"], frozenset()).issuperset(processors):
         raise EngineError("answer.unknown_processor")
+    if not set(processors).isdisjoint(asked["suspended"]):
+        raise EngineError("answer.suspended")
+    obligations = _obligations(answer["obligations"], processors)
+    _hold_egress(obligations, facts)
+    _hold_transfers(obligations, processors, asked["bundle_age"])
     return Allowed(
-        processors=processors,
-        reasons=reasons,
-        obligations=_obligations(answer["obligations"], processors),
-        provenance=provenance,
+        processors=processors, reasons=reasons, obligations=obligations, provenance=proof
     )
+
+
+def _hold_egress(obligations: Obligations, facts: Facts) -> None:
+    for name, hosts in obligations.egress.items():
+        if hosts != facts.hosts.get(name):
+            raise EngineError("answer.egress")
+
+
+def _hold_transfers(obligations: Obligations, processors: tuple[str, ...], bundle_age: int) -> None:
+    abroad = [obligations.transfers[name] != "domestic" for name in processors]
+    if abroad != sorted(abroad) or (bundle_age > STALE_S and any(abroad)):
+        raise EngineError("answer.transfers")
 
 
 def _obligations(found: Any, processors: tuple[str, ...]) -> Obligations:
     code = "answer.obligations"
-    _shape(found, _OBLIGATIONS, code)
-    _shape(found["redact"], frozenset(SINKS), code)
-    _shape(found["options"], frozenset(processors), code)
+    shape(found, _OBLIGATIONS, code)
+    shape(found["redact"], frozenset(SINKS), code)
+    for name in ("egress", "options", "transfers"):
+        shape(found[name], frozenset(processors), code)
     for kind in KINDS:
         if type(found[kind]) is not int or found[kind] <= 0:
             raise EngineError(code)
     return Obligations(
         **{kind: found[kind] for kind in KINDS},
-        redact={sink: frozenset(_words(found["redact"][sink], _WORD, code)) for sink in SINKS},
-        options={name: _texts(found["options"][name], code) for name in processors},
+        redact={sink: frozenset(words(found["redact"][sink], WORD, code)) for sink in SINKS},
+        options={name: texts(found["options"][name], code) for name in processors},
+        egress={name: words(found["egress"][name], _HOST, code) for name in processors},
+        transfers={
+            name: words([found["transfers"][name]], TRANSFER, code)[0] for name in processors
+        },
     )
-
-
-def _shape(value: Any, keys: frozenset[str], code: str) -> None:
-    if type(value) is not dict or set(value) != keys:
-        raise EngineError(code)
-
-
-def _words(value: Any, pattern: re.Pattern[str], code: str) -> tuple[str, ...]:
-    if type(value) is not list or len(set(map(str, value))) != len(value):
-        raise EngineError(code)
-    if not all(isinstance(word, str) and pattern.fullmatch(word) for word in value):
-        raise EngineError(code)
-    return tuple(value)
-
-
-def _texts(value: Any, code: str) -> dict[str, str]:
-    if type(value) is not dict or not all(isinstance(text, str) for text in value.values()):
-        raise EngineError(code)
-    return dict(value)

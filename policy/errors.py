@@ -17,8 +17,16 @@ class EngineError(PolicyError):
         self.code = code
 
 
+class FetchError(PolicyError):
+    """The source of bundles cannot be reached, or sends no bundle: the next poll may work."""
+
+
 class LedgerError(PolicyError):
     """The ledger of consents cannot be read or written now: the same call may work later."""
+
+
+class ReceiptError(PolicyError):
+    """What was given is not a receipt that this key signed; the message says what is wrong."""
 
 
 class QuestionError(PolicyError):

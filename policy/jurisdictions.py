@@ -6,6 +6,11 @@ Rules, all checked before any row is used; `BundleError` lists every fault:
 - A country has one law. Codes are ISO 3166-1 alpha-2 in capitals.
 - *within* are the countries in which cell and processors may stand: by country, not by the
   region's name, for a region may be called ``eu-...`` and stand outside the Union.
+- *adequate* are the countries that its authority found adequate, each with *reference* and
+  *as_of*; *tools* map a data class to the grounds (`GROUNDS`) on which it may leave *within*;
+  *barred* are countries to which nothing goes on any ground. A deployment must also name the
+  ground: the law alone sends nothing anywhere.
+- *minor_consent* says whether a minor's own consent counts.
 - *transfers* is ``restricted`` (cell and processors stand *within*) or ``free``.
 - *retention* has every kind, in seconds; raw audio has under 24 hours. *redact* has every
   sink with at least one class. *articles*, *source* and *as_of* say how we know.
@@ -19,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.errors import BundleError
-from policy.model import KINDS, SINKS
+from policy.model import GROUNDS, KINDS, SINKS, DataClass
 
 SHIPPED = Path(__file__).with_name("jurisdictions.toml")
 # Custody refuses 24 hours, by a clock it reads later: a minute less is never on the edge.
@@ -28,17 +33,23 @@ KEEP_LIMIT_S = 366 * 86_400
 
 _FIELDS = frozenset(
     {
+        "adequate",
         "articles",
         "as_of",
+        "barred",
         "countries",
         "law",
+        "minor_consent",
         "redact",
         "retention",
         "source",
+        "tools",
         "transfers",
         "within",
     }
 )
+# A table that is silent sends nothing abroad and lets no minor agree.
+_DEFAULTS: dict[str, Any] = {"adequate": [], "barred": [], "minor_consent": False, "tools": {}}
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _CLASS = re.compile(r"[a-z_]{1,32}")
 
@@ -48,7 +59,7 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
     source = path or SHIPPED
     try:
         tables = tomllib.loads(source.read_text(encoding="utf-8"))["law"]
-        tables = [{"within": table["countries"]} | table for table in tables]
+        tables = [_DEFAULTS | {"within": table["countries"]} | table for table in tables]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as exc:
         fault = f"{type(exc).__name__} (must be TOML: [[law]] with countries)"
         raise BundleError(f"{source.name}: {fault}") from None
@@ -60,7 +71,8 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
     row = {name: table[name] for name in sorted(_FIELDS - {"countries"})}
-    return row | {"as_of": table["as_of"].isoformat()}
+    adequate = [entry | {"as_of": entry["as_of"].isoformat()} for entry in table["adequate"]]
+    return row | {"adequate": adequate, "as_of": table["as_of"].isoformat()}
 
 
 def _table_faults(tables: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -83,6 +95,8 @@ def _faults(table: Mapping[str, Any]) -> Iterator[str]:
         yield "countries and within must be ISO 3166-1 alpha-2 codes"
     if not isinstance(table["as_of"], date) or not table["source"] or not table["articles"]:
         yield "articles, source and as_of (a date) say how we know"
+    if not all(isinstance(entry.get("as_of"), date) for entry in table["adequate"]):
+        yield "adequate: as_of (a date) says how we know"
     yield from law_faults(table)
 
 
@@ -90,8 +104,26 @@ def law_faults(law: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the part of *law* that rules read."""
     if law["transfers"] not in {"free", "restricted"}:
         yield "transfers must be free or restricted"
+    if type(law["minor_consent"]) is not bool:
+        yield "minor_consent must be true or false"
+    yield from _transfer_faults(law)
     yield from retention_faults(law["retention"], complete=True)
     yield from redact_faults(law["redact"], complete=True)
+
+
+def _transfer_faults(law: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(law["barred"], list) or not all(map(_COUNTRY.fullmatch, law["barred"])):
+        yield "barred must be a list of ISO 3166-1 alpha-2 codes"
+    for entry in law["adequate"]:
+        if set(entry) != {"as_of", "country", "reference"} or not entry["reference"]:
+            yield "adequate: each entry has country, reference and as_of"
+        elif not _COUNTRY.fullmatch(entry["country"]):
+            yield "adequate: country must be an ISO 3166-1 alpha-2 code"
+    for data_class, grounds in law["tools"].items():
+        if data_class not in set(DataClass) or not isinstance(grounds, list):
+            yield f"tools must map {', '.join(DataClass)} to a list of grounds"
+        elif set(grounds) - set(GROUNDS):
+            yield f"tools.{data_class} must be among: {', '.join(GROUNDS)}"
 
 
 def retention_faults(clocks: Mapping[str, Any], *, complete: bool) -> Iterator[str]:

@@ -10,6 +10,7 @@ Questions and decisions.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 KINDS = (
     "raw_audio_seconds",
@@ -21,6 +22,15 @@ KINDS = (
 
 SINKS = ("analytics", "log", "understand")
 """Where a text may go; each has its own redaction."""
+
+GROUNDS = ("adequacy", "scc", "bcr", "explicit-consent")
+"""On what data may go abroad, the strongest first (GDPR Art. 45, 46(2)(c), 47, 49(1)(a))."""
+
+TRANSFER_ABROAD = "transfer_abroad"
+"""The purpose of an explicit consent to a transfer."""
+
+PURPOSES = ("analytics", "human_review", "training", TRANSFER_ABROAD, "transcribe_and_answer")
+"""What a person is asked about, each by itself; ``answer_typed`` is not: it needs no consent."""
 
 
 class Stage(StrEnum):
@@ -34,12 +44,48 @@ class Stage(StrEnum):
     UNDERSTAND = "understand"  # language understanding
 
 
-class ConsentState(StrEnum):
-    """How a consent stands; kept sorted."""
+class DataClass(StrEnum):
+    """What a step is about to hand over; kept sorted."""
 
+    MESSAGE = "message"  # words of ours that hold nothing of the person's
+    REDACTED_TEXT = "redacted_text"  # what was said, identifiers taken out
+    REPLY_TEXT = "reply_text"  # the answer, which may repeat what was said
+    VOICE = "voice"  # the recording
+
+
+HANDED: Mapping[Stage, DataClass] = {
+    Stage.CAPTURE: DataClass.VOICE,
+    Stage.NOTICE: DataClass.MESSAGE,
+    Stage.REPLY: DataClass.REPLY_TEXT,
+    Stage.SPEAK: DataClass.REPLY_TEXT,
+    Stage.TRANSCRIBE: DataClass.VOICE,
+    Stage.UNDERSTAND: DataClass.REDACTED_TEXT,
+}
+"""What each step hands over; a question that says otherwise is denied."""
+
+
+class ConsentState(StrEnum):
+    """How a consent stands; kept sorted. Only GRANTED and RENEWED can be live (`YES`)."""
+
+    EXPIRED = "expired"  # its time ran out: the clock's row, nobody's will
     GRANTED = "granted"
     REFUSED = "refused"
+    RENEWED = "renewed"  # granted again after an earlier yes
     WITHDRAWN = "withdrawn"
+
+
+YES = frozenset({ConsentState.GRANTED, ConsentState.RENEWED})
+"""The states that permit processing while they last (ISO/IEC TS 27560: given, renewed)."""
+
+
+class Expressed(StrEnum):
+    """How a will was expressed; kept sorted."""
+
+    BUTTON = "button"
+    CLOCK = "clock"  # not at all: time ran out
+    TYPED = "typed"
+    UNKNOWN = "unknown"
+    VOICE = "voice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +94,8 @@ class Consent:
     One expression of will: the newest row per (tenant, subject, purpose) counts.
 
     Times are epoch seconds. *notice_version* and *notice_sha256* name the exact words shown;
-    *evidence* is the keyed hash of the message that expressed it, never the message id.
+    *evidence* is the keyed hash of the message that expressed it, never the message id; *shown*
+    that of the message that showed the notice, empty where none is known.
     """
 
     id: str
@@ -63,6 +110,8 @@ class Consent:
     language: str
     channel: str
     evidence: str
+    shown: str = ""
+    expressed: Expressed = Expressed.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +120,9 @@ class Question:
     Everything one decision may look at. *now* in epoch seconds.
 
     *languages* in order of preference (BCP 47 primary tags). *consent* is the newest row for
-    the purpose, or None. *region* is the cell's region.
+    the purpose, *transfer_consent* the newest for `TRANSFER_ABROAD`, or None. *region* is the
+    cell's region. *bundle_age* are the seconds since the active bundle's publication was last
+    confirmed. *suspended* are processors that a finding took out of service.
     """
 
     now: int
@@ -84,6 +135,10 @@ class Question:
     consent: Consent | None
     held: bool
     minor: bool
+    data_class: DataClass
+    bundle_age: int
+    suspended: tuple[str, ...]
+    transfer_consent: Consent | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +147,16 @@ class Facts:
     What the caller knows of the active bundle, to hold an engine's answer against.
 
     *processors* are the registry ids per stage: an answer that names another is no answer.
+    *hosts* are each row's ``name:port`` pairs, which an answer must repeat. *asks_transfer_consent*
+    tells whether a transfer consent could matter anywhere: the deployment names that ground and
+    a law admits it.
     """
 
     revision: str
     data_sha256: str
     processors: Mapping[str, frozenset[str]]
+    hosts: Mapping[str, tuple[str, ...]]
+    asks_transfer_consent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +164,9 @@ class Obligations:
     """
     What must be done if the decision is used: lifetimes in seconds, redaction classes per sink.
 
-    *options* are vendor options per processor id that the outgoing request must carry.
+    Per processor id: *options* are vendor options that the outgoing request must carry; *egress*
+    the ``name:port`` pairs it may be reached at and no other; *transfers* the ground on which data
+    goes there: ``domestic``, ``adequacy:XX``, ``scc:MODULE``, ``bcr`` or ``explicit-consent``.
     """
 
     raw_audio_seconds: int
@@ -113,17 +175,39 @@ class Obligations:
     reply_audio_seconds: int
     redact: Mapping[str, frozenset[str]]
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    egress: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    transfers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What makes a decision replayable: revision, engine, and SHA-256 digests in hex."""
+    """
+    What makes a decision replayable: revision, engine, and SHA-256 digests in hex.
+
+    *input_sha256* is empty if nothing was asked, *answer_sha256* if there is no canonical answer.
+    """
 
     id: str
     engine: str
     revision: str
     data_sha256: str
     input_sha256: str
+    answer_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    One question as an engine got it, and what came back: what a replay needs.
+
+    *answer* is the raw answer, None if there was none (then ``provenance.answer_sha256`` is
+    empty). Neither holds who the person is, but both are about one: keep them sealed.
+    """
+
+    entrypoint: str
+    question: Mapping[str, Any] = field(repr=False)
+    answer: Any = field(repr=False)
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,10 @@ class OpaEngine:
     `PolicyEngine` on an OPA server at *url*; *timeout_s* bounds one request.
 
     No retries: an evaluation error is deterministic, and the job itself is retried. Each fault
-    has its code: ``engine.unreachable``, ``engine.timeout``, ``engine.status_500``,
-    ``engine.empty``, ``engine.malformed``, ``engine.undefined``. Trusted for the decision
-    itself, so keep it on loopback or behind TLS with *token*; an answer of another revision or
-    shape is refused by `decide.decide`.
+    has its code: ``engine.unreachable``, ``engine.cut_off``, ``engine.timeout``,
+    ``engine.status_500``, ``engine.empty``, ``engine.malformed``, ``engine.undefined``. Trusted
+    for the decision itself, so keep it on loopback or behind TLS with *token*; an answer of
+    another revision or shape is refused by `decide.decide`.
     """
 
     name = "opa"
@@ -56,6 +56,8 @@ class OpaEngine:
             raise EngineError("engine.malformed") from None
         except aiohttp.ClientResponseError as exc:
             raise EngineError(f"engine.status_{exc.status}") from None
+        except aiohttp.ClientPayloadError:
+            raise EngineError("engine.cut_off") from None
         except (aiohttp.ClientError, OSError):
             raise EngineError("engine.unreachable") from None
         except (ValueError, RecursionError):

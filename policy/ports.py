@@ -37,3 +37,11 @@ class Consents(Protocol):
     async def newest(self, tenant: str, subject: str, purpose: str) -> Consent | None:
         """Return the row that counts now, or None if the person was never asked."""
         ...
+
+    async def history(self, tenant: str, subject: str) -> list[Consent]:
+        """Return every row of the person, of every purpose, oldest first."""
+        ...
+
+    async def due(self, now: int, limit: int) -> list[Consent]:
+        """Return up to *limit* rows that count, say yes and ended by *now*; oldest end first."""
+        ...

@@ -17,9 +17,15 @@ from typing import Any
 from policy.errors import QuestionError
 from policy.model import Consent, Question
 
-SCHEMA: Mapping[str, Any] = json.loads(
-    (Path(__file__).parent / "rego" / "schemas" / "question.json").read_text(encoding="utf-8")
-)
+
+def schema(name: str) -> Mapping[str, Any]:
+    """Return one of the schemas that ship with the rules."""
+    path = Path(__file__).parent / "rego" / "schemas" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+SCHEMA = schema("question")
 
 NO_CONSENT: Mapping[str, Any] = {
     "at": 0,
@@ -37,9 +43,10 @@ _TYPES = {"array": list, "boolean": bool, "integer": int, "object": dict, "strin
 
 def as_input(question: Question) -> dict[str, Any]:
     """Return *question* as the ``input`` document; `check` it before use."""
-    consent = question.consent
     return {
-        "consent": dict(NO_CONSENT) if consent is None else _consent(consent),
+        "bundle_age": question.bundle_age,
+        "consent": consent_as_input(question.consent),
+        "data_class": str(question.data_class),
         "held": question.held,
         "jurisdiction": question.jurisdiction,
         "languages": list(question.languages),
@@ -48,11 +55,16 @@ def as_input(question: Question) -> dict[str, Any]:
         "purpose": question.purpose,
         "region": question.region,
         "stage": str(question.stage),
+        "suspended": list(question.suspended),
         "tenant": question.tenant,
+        "transfer_consent": consent_as_input(question.transfer_consent),
     }
 
 
-def _consent(consent: Consent) -> dict[str, Any]:
+def consent_as_input(consent: Consent | None) -> dict[str, Any]:
+    """Return *consent* as rules read it; None becomes the sentinel."""
+    if consent is None:
+        return dict(NO_CONSENT)
     return {
         "at": consent.at,
         "expires_at": consent.expires_at,
@@ -65,17 +77,17 @@ def _consent(consent: Consent) -> dict[str, Any]:
     }
 
 
-def check(value: Any, schema: Mapping[str, Any] = SCHEMA, path: str = "") -> None:
+def check(value: Any, rules: Mapping[str, Any] = SCHEMA, path: str = "") -> None:
     """
-    Return if *value* fits *schema*.
+    Return if *value* fits the schema *rules*.
 
     Raises:
         QuestionError: it does not; the message names the path and the rule, never the value.
 
     """
-    _typed(value, schema["type"], path)
-    for word, rule in schema.items():
-        _CHECKS[word](value, rule, schema, path)
+    _typed(value, rules["type"], path)
+    for word, rule in rules.items():
+        _CHECKS[word](value, rule, rules, path)
 
 
 def _typed(value: Any, name: str, path: str) -> None:

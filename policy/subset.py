@@ -5,6 +5,8 @@ The part of Rego that every engine evaluates alike, checked in a module's text.
   randomness or runtime, and none of the functions on which engines were seen to differ.
 - ``not`` stands before a bare helper only: engines disagree on ``not f(input.absent)``, and
   what is undefined must deny.
+- A default function gives false: with another value the engines were seen to differ where a
+  rule of that function gives false.
 - What would hide a call from this reader (``f["x"](...)``, interpolated strings, ``with``,
   aliases) is refused rather than understood.
 """
@@ -14,7 +16,7 @@ from collections.abc import Iterator, Mapping
 
 from policy.errors import BundleError
 
-BUILTINS = frozenset({"count", "object.get", "split"})
+BUILTINS = frozenset({"concat", "count", "object.get", "split"})
 """Seen to give the same answers on OPA and the embedded engine; add one only with that proof."""
 
 ROOT = "vocustody"
@@ -31,6 +33,7 @@ _IMPORT = re.compile(r"^\s*import\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _OUR_IMPORT = re.compile(rf"data\.{ROOT}\.([a-z_]+)")
 _NOT = re.compile(r"\bnot\b\s*([^\n};]*)")
 _BARE = re.compile(r"(?!(?:input|data)\b)[a-z_]+(?:\.[a-z_]+)?")
+_DEFAULT = re.compile(r"^default\s+[a-z_]+\([^)]*\)\s*:=\s*+(?!false\s*$)", re.MULTILINE)
 _HIDING = re.compile(r"\$|\]\s*\(|\bwith\b")
 
 
@@ -94,6 +97,8 @@ def _faults(text: str, callable_names: frozenset[str]) -> Iterator[str]:
         name = re.sub(r"\s", "", found)
         if name not in callable_names and name not in _WORDS:
             yield f"call of {name} (not in the portable subset)"
+    if _DEFAULT.search(text):
+        yield "a default function that does not give false"
     for operand in _NOT.findall(text):
         if not _BARE.fullmatch(operand.strip()):
             yield "'not' before something else than a bare helper"

@@ -1,15 +1,17 @@
 """The consent ledger in the cell's database (SQLite or PostgreSQL)."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import Any
 
-from sqlalchemy import desc, select
+from sqlalchemy import Select, desc, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from policy.consents.tables import consents
 from policy.errors import LedgerError
-from policy.model import Consent, ConsentState
+from policy.model import YES, Consent, ConsentState, Expressed
 
 _COLUMNS = tuple(consents.c[field.name] for field in fields(Consent))
 
@@ -47,13 +49,36 @@ class SqlConsents:
             .order_by(desc(consents.c.at), desc(consents.c.seq))
             .limit(1)
         )
+        return next(iter(await self._read(wanted)), None)
+
+    async def history(self, tenant: str, subject: str) -> list[Consent]:
+        """See `Consents.history`."""
+        theirs = (consents.c.tenant == tenant) & (consents.c.subject == subject)
+        query = select(*_COLUMNS).where(theirs).order_by(consents.c.at, consents.c.seq)
+        return await self._read(query)
+
+    async def due(self, now: int, limit: int) -> list[Consent]:
+        """See `Consents.due`."""
+        c, later = consents.c, consents.alias("later")
+        same = (
+            (later.c.tenant == c.tenant)
+            & (later.c.subject == c.subject)
+            & (later.c.purpose == c.purpose)
+        )
+        newer = (later.c.at > c.at) | ((later.c.at == c.at) & (later.c.seq > c.seq))
+        over = c.state.in_(YES) & (c.expires_at <= now) & ~exists().where(same & newer)
+        query = select(*_COLUMNS).where(over).order_by(c.expires_at, c.seq).limit(limit)
+        return await self._read(query)
+
+    async def _read(self, query: Select[Any]) -> list[Consent]:
         try:
             async with self._reading.connect() as connection:
-                row = (await connection.execute(wanted)).mappings().one_or_none()
+                rows = (await connection.execute(query)).mappings().all()
         except SQLAlchemyError as exc:
             raise LedgerError(f"consent not read: {type(exc).__name__}") from None
-        return None if row is None else _consent(dict(row))
+        return [_consent(row) for row in rows]
 
 
-def _consent(row: dict[str, object]) -> Consent:
-    return Consent(**{**row, "state": ConsentState(str(row["state"]))})  # type: ignore[arg-type]
+def _consent(row: Mapping[Any, Any]) -> Consent:
+    states = {"state": ConsentState(row["state"]), "expressed": Expressed(row["expressed"])}
+    return Consent(**{**row, **states})

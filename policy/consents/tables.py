@@ -1,8 +1,8 @@
 """
 The consent ledger's table: rows are added, never changed. Times are epoch seconds.
 
-No column identifies a person in clear: *subject* is a random pseudonym, *evidence* a keyed
-hash of the message that expressed the will.
+No column identifies a person in clear: *subject* is a random pseudonym, *evidence* and *shown*
+are keyed hashes of the message that expressed the will and of the one that showed the words.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
@@ -25,5 +25,8 @@ consents = Table(
     Column("language", String(16), nullable=False),
     Column("channel", String(32), nullable=False),
     Column("evidence", String(128), nullable=False),
+    Column("shown", String(128), nullable=False),
+    Column("expressed", String(16), nullable=False),
     Index("consents_newest", "tenant", "subject", "purpose", "at", "seq"),
+    Index("consents_ending", "expires_at"),
 )

@@ -16,8 +16,12 @@ consent := {
 	"notice_sha256": "00",
 }
 
+transfer_consent := object.union(consent, {"id": "c_2", "purpose": "transfer_abroad"})
+
 question := {
+	"bundle_age": 0,
 	"consent": consent,
+	"data_class": "voice",
 	"held": false,
 	"jurisdiction": "DE",
 	"languages": ["de", "en"],
@@ -26,7 +30,19 @@ question := {
 	"purpose": "transcribe_and_answer",
 	"region": "eu-central",
 	"stage": "transcribe",
+	"suspended": [],
 	"tenant": "acme",
+	"transfer_consent": {"state": "none", "purpose": "", "tenant": ""},
+}
+
+# What each step hands over, as route.handed says; a test holds the two together.
+class_of := {
+	"capture": "voice",
+	"notice": "message",
+	"reply": "reply_text",
+	"speak": "reply_text",
+	"transcribe": "voice",
+	"understand": "redacted_text",
 }
 
 clocks := {
@@ -48,48 +64,76 @@ row(id, service, region, extra) := object.union(
 		"service": service,
 		"region": region,
 		"languages": [],
+		"jurisdiction": "DE",
 		"contract_expires": now + day,
+		"review_expires": now + (2 * day),
+		"hosts": [concat("", [id, ".example:443"])],
 		"options": {},
+		"stages": stages_of[service],
+		"transfers": [],
 	},
 	extra,
 )
 
+stages_of := {
+	"messaging": ["capture", "notice", "reply"],
+	"speech-to-text": ["transcribe"],
+}
+
 cell := row("msg.cell", "messaging", "eu-central", {})
 
-near := row("stt.near", "speech-to-text", "eu-central", {"languages": ["de"], "contract_expires": 0})
+near := row("stt.near", "speech-to-text", "eu-central", {
+	"languages": ["de"],
+	"contract_expires": 0,
+	"hosts": [],
+})
 
 far := row("stt.far", "speech-to-text", "eu-west", {
 	"languages": ["de", "fr"],
 	"options": {"opt_out": "true"},
 })
 
-abroad := row("stt.abroad", "speech-to-text", "us-east", {"languages": ["de", "en"]})
+abroad := row("stt.abroad", "speech-to-text", "us-east", {
+	"jurisdiction": "US",
+	"languages": ["de", "en"],
+	"transfers": [{"expires": now + 10, "law": "A law", "module": "2", "tool": "scc"}],
+})
+
+swiss := row("stt.swiss", "speech-to-text", "eu-zurich", {"jurisdiction": "CH", "languages": ["de"]})
+
+home_only := {
+	"adequate": [],
+	"barred": [],
+	"law": "A law",
+	"minor_consent": false,
+	"tools": {},
+}
 
 jurisdictions := {
-	"DE": {
+	"DE": object.union(home_only, {
 		"regions": ["eu-central", "eu-west"],
 		"transfers": "restricted",
 		"retention": clocks,
 		"redact": redact,
-	},
-	"AT": {
+	}),
+	"AT": object.union(home_only, {
 		"regions": ["eu-west", "eu-central"],
 		"transfers": "restricted",
 		"retention": object.union(clocks, {"raw_audio_seconds": 9, "transcript_seconds": 1000}),
 		"redact": object.union(redact, {"understand": ["iban"]}),
-	},
-	"SG": {
+	}),
+	"SG": object.union(home_only, {
 		"regions": ["ap-singapore"],
 		"transfers": "restricted",
 		"retention": clocks,
 		"redact": redact,
-	},
-	"US": {
+	}),
+	"US": object.union(home_only, {
 		"regions": ["us-east"],
 		"transfers": "free",
 		"retention": clocks,
 		"redact": redact,
-	},
+	}),
 }
 
 # Every row under every jurisdiction: the rules must not rely on the index having been narrow.
@@ -101,14 +145,46 @@ stages := {
 }
 
 world := {
+	"grounds": [],
 	"index": {"AT": stages, "DE": stages, "SG": stages, "US": stages},
 	"jurisdictions": jurisdictions,
 	"notices": ["2026-10", "2026-11"],
+	"processors": [cell, far, near, abroad],
 	"revision": "r1",
 	"tenants": {"acme": {}, "tight": {}},
+	"ways": {},
 }
 
-asking(changes) := object.union(question, changes)
+# The same, but the deployment names every ground, and DE admits some of them for some data.
+open_law := object.union(jurisdictions.DE, {
+	"adequate": [{"country": "CH", "reference": "a decision", "as_of": "2026-11-22"}],
+	"tools": {"voice": ["adequacy", "scc", "explicit-consent"]},
+})
+
+open_ways := {
+	"stt.abroad": [
+		{"classes": ["voice"], "expires": now + 10, "ground": "scc", "label": "scc:2"},
+		{"classes": ["voice"], "expires": 9999999999, "ground": "explicit-consent", "label": "explicit-consent"},
+	],
+	"stt.swiss": [
+		{"classes": ["voice"], "expires": 9999999999, "ground": "adequacy", "label": "adequacy:CH"},
+		{"classes": ["voice"], "expires": 9999999999, "ground": "explicit-consent", "label": "explicit-consent"},
+	],
+}
+
+open_stages := object.union(stages, {"transcribe": [abroad, far, swiss, near]})
+
+open_world := object.union(object.remove(world, ["grounds", "index", "jurisdictions", "ways"]), {
+	"grounds": ["adequacy", "bcr", "explicit-consent", "scc"],
+	"index": {"DE": open_stages},
+	"jurisdictions": object.union(object.remove(jurisdictions, ["DE"]), {"DE": open_law}),
+	"processors": [cell, abroad, far, swiss, near],
+	"ways": {"DE": open_ways},
+})
+
+asking(changes) := object.union(question, object.union(handing(changes), changes))
+
+handing(changes) := {"data_class": object.get(class_of, object.get(changes, "stage", "transcribe"), "voice")}
 
 agreeing(changes) := asking({"consent": changes})
 

@@ -9,10 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from support.policy_world import CONSENT, NOW, PURPOSE
 
+from policy import consent
 from policy.consents.sql import SqlConsents
-from policy.consents.tables import consents, metadata
+from policy.consents.tables import consents
 from policy.errors import LedgerError
-from policy.model import Consent, ConsentState
+from policy.model import Consent, ConsentState, Expressed
 from policy.ports import Consents
 
 pytestmark = pytest.mark.anyio
@@ -20,12 +21,10 @@ pytestmark = pytest.mark.anyio
 WITHDRAWN = replace(CONSENT, id="c_2", state=ConsentState.WITHDRAWN, at=NOW)
 
 
-@pytest.fixture(params=["sql"])
-async def ledger(request: pytest.FixtureRequest, engine: AsyncEngine) -> Consents:
-    """Return an empty ledger of each kind."""
-    async with engine.begin() as tx:
-        await tx.run_sync(metadata.create_all)
-    return SqlConsents(engine)
+@pytest.fixture
+async def ledger(each_db: AsyncEngine) -> Consents:
+    """Return an empty ledger on each database."""
+    return SqlConsents(each_db)
 
 
 def ours(ledger: Consents, **changes: Any) -> Any:
@@ -44,6 +43,55 @@ async def test_what_is_recorded_is_read_back(ledger: Consents) -> None:
     await ledger.record(CONSENT)
 
     assert await ours(ledger) == CONSENT
+
+
+async def test_how_it_was_expressed_and_shown_is_read_back(ledger: Consents) -> None:
+    """A pressed button and a typed word are not the same proof."""
+    pressed = replace(CONSENT, expressed=Expressed.BUTTON, shown="f" * 64)
+    await ledger.record(pressed)
+
+    assert await ours(ledger) == pressed
+
+
+async def test_history_is_all_of_one_person_in_order(ledger: Consents) -> None:
+    """A DPO must see what was expressed when, for each purpose, and nobody else's."""
+    other = replace(CONSENT, id="c_3", purpose="training", at=CONSENT.at + 1)
+    for row in (WITHDRAWN, other, CONSENT, replace(CONSENT, id="c_4", subject="s_2")):
+        await ledger.record(row)
+    await ledger.record(replace(CONSENT, id="c_5", tenant="other"))
+
+    assert await ledger.history("acme", "s_1") == [CONSENT, other, WITHDRAWN]
+
+
+async def test_due_are_the_yeses_that_count_and_are_over(ledger: Consents) -> None:
+    """Only what would still be believed is to be ended, each person and purpose alone."""
+    over = replace(CONSENT, expires_at=NOW)
+    rows = [
+        over,
+        replace(over, id="c_r", subject="s_2", state=ConsentState.RENEWED, expires_at=NOW - 5),
+        replace(over, id="c_n", subject="s_3", state=ConsentState.REFUSED),
+        replace(CONSENT, id="c_l", subject="s_4"),
+        replace(over, id="c_a", subject="s_5"),
+        replace(CONSENT, id="c_b", subject="s_5", at=NOW),
+        replace(over, id="c_p", subject="s_1", purpose="training", expires_at=NOW - 1),
+    ]
+    for row in rows:
+        await ledger.record(row)
+
+    assert [row.id for row in await ledger.due(NOW, 10)] == ["c_r", "c_p", CONSENT.id]
+    assert [row.id for row in await ledger.due(NOW, 1)] == ["c_r"]
+
+
+async def test_an_end_that_is_recorded_is_not_due_again(ledger: Consents) -> None:
+    """The sweep may run twice, or in two cells at once."""
+    await ledger.record(replace(CONSENT, expires_at=NOW))
+    [due] = await ledger.due(NOW, 10)
+
+    for _ in range(2):
+        await ledger.record(consent.expired(due))
+
+    assert await ledger.due(NOW, 10) == []
+    assert [row.state for row in await ledger.history("acme", "s_1")] == ["granted", "expired"]
 
 
 async def test_the_newest_counts(ledger: Consents) -> None:
@@ -99,12 +147,12 @@ async def test_a_broken_ledger_is_our_error_and_quotes_nobody() -> None:
         assert CONSENT.evidence not in str(caught.value)
 
 
-async def test_the_database_keeps_one_row_per_id(engine: AsyncEngine, ledger: Consents) -> None:
+async def test_the_database_keeps_one_row_per_id(each_db: AsyncEngine, ledger: Consents) -> None:
     """What the adapter promises holds for any other writer of the table, too."""
     await ledger.record(CONSENT)
 
     with pytest.raises(IntegrityError):
-        async with engine.begin() as tx:
+        async with each_db.begin() as tx:
             await tx.execute(insert(consents), asdict(CONSENT))
 
 

@@ -56,6 +56,9 @@ async def test_a_question_in_order_is_allowed(
         "stt.cell.eu-central",
         "spee.eu-central",
         "spee.eu-west",
+        "stt.clauses.us-east",
+        "stt.clauses.eu-zurich",
+        "spee.eu-zurich",
     )
     assert decision.obligations.options["stt.first.eu-west"] == {"mip_opt_out": "true"}
     assert decision.obligations.raw_audio_seconds == 86_340
@@ -110,12 +113,14 @@ async def test_closed_is_an_error(policy_engine: PolicyEngine) -> None:
 GOOD: dict[str, Any] = {
     "allow": True,
     "obligations": {
+        "egress": {"spee.eu-central": []},
         "options": {"spee.eu-central": {}},
         "raw_audio_seconds": 1,
         "redact": {"analytics": ["card"], "log": ["card"], "understand": ["card"]},
         "redacted_seconds": 1,
         "reply_audio_seconds": 1,
         "transcript_seconds": 1,
+        "transfers": {"spee.eu-central": "domestic"},
     },
     "processors": ["spee.eu-central"],
     "reasons": [],
@@ -125,6 +130,7 @@ FACTS = Facts(
     revision="r1",
     data_sha256="d1",
     processors={"transcribe": frozenset({"spee.eu-central"})},
+    hosts={"spee.eu-central": ()},
 )
 Serving = Callable[[Any], AbstractAsyncContextManager[PolicyEngine]]
 

@@ -8,10 +8,20 @@ import pytest
 
 from policy import bundle, jurisdictions
 from policy.bundle import Bundle
-from policy.model import Consent, ConsentState, Question, Stage
+from policy.model import (
+    GROUNDS,
+    HANDED,
+    TRANSFER_ABROAD,
+    Consent,
+    ConsentState,
+    DataClass,
+    Question,
+    Stage,
+)
 
 NOW = 1_795_348_800
 DAY = 86_400
+STALE = 86_400
 PURPOSE = "transcribe_and_answer"
 NOTICE = "2026-11"
 
@@ -34,23 +44,28 @@ REGIONS = {
 
 def row(name: str, service: str, region: str, **changes: Any) -> dict[str, Any]:
     """Return a registry row under a contract that holds for 30 days, but for *changes*."""
-    return {
-        "id": name,
-        "service": service,
-        "stages": STAGES[service],
-        "region": region,
-        "jurisdiction": REGIONS[region],
-        "languages": [] if service == "messaging" else ["de", "en", "pt"],
-        "contract_expires": NOW + 30 * DAY,
-        "hosts": [],
-        "options": {},
-        "review_expires": NOW + 300 * DAY,
-        "transfers": [],
-    } | changes
+    return (
+        {
+            "id": name,
+            "service": service,
+            "stages": STAGES[service],
+            "region": region,
+            "jurisdiction": REGIONS[region],
+            "languages": [] if service == "messaging" else ["de", "en", "pt"],
+            "contract_expires": NOW + 30 * DAY,
+            "hosts": [f"{region}.{name}.example:443"],
+            "options": {},
+            "review_expires": NOW + 300 * DAY,
+            "transfers": [],
+        }
+        | ({"hosts": []} if changes.get("contract_expires") == 0 else {})
+        | changes
+    )
 
 
 def rows() -> list[dict[str, Any]]:
     """Return the registry: a full set in each region, and a few rows with something special."""
+    scc = {"expires": NOW + 9 * DAY, "law": "GDPR", "module": "2", "tool": "scc"}
     full = [
         row(f"{service[:4]}.{region}", service, region) for region in REGIONS for service in STAGES
     ]
@@ -59,6 +74,14 @@ def rows() -> list[dict[str, Any]]:
         row("stt.lapsed.eu-central", "speech-to-text", "eu-central", contract_expires=NOW),
         row("stt.cell.eu-central", "speech-to-text", "eu-central", contract_expires=0),
         row("stt.french.eu-central", "speech-to-text", "eu-central", languages=["fr"]),
+        row("stt.unread.eu-central", "speech-to-text", "eu-central", review_expires=NOW),
+        row("stt.clauses.us-east", "speech-to-text", "us-east", transfers=[scc]),
+        row(
+            "stt.clauses.eu-zurich",
+            "speech-to-text",
+            "eu-zurich",
+            transfers=[scc, scc | {"expires": NOW}, scc | {"tool": "bcr", "module": ""}],
+        ),
         *full,
     ]
 
@@ -72,6 +95,8 @@ def tenants() -> dict[str, dict[str, Any]]:
             "retention": {"raw_audio_seconds": 900},
             "redact": {"understand": ["order_number"]},
             "refused": ["stt.first.eu-west"],
+            "refused_grounds": ["adequacy"],
+            "refused_purposes": ["training"],
         },
     }
 
@@ -89,8 +114,8 @@ def build(**changes: Any) -> Bundle:
 
 @pytest.fixture(scope="session")
 def policy_bundle() -> Bundle:
-    """Return the shipped rules over this world."""
-    return build()
+    """Return the shipped rules over this world, with every ground for a transfer named."""
+    return build(grounds=GROUNDS)
 
 
 CONSENT = Consent(
@@ -108,6 +133,8 @@ CONSENT = Consent(
     evidence="e" * 64,
 )
 
+TRANSFER = replace(CONSENT, id="c_2", purpose=TRANSFER_ABROAD)
+
 QUESTION = Question(
     now=NOW,
     stage=Stage.TRANSCRIBE,
@@ -119,15 +146,22 @@ QUESTION = Question(
     consent=CONSENT,
     held=False,
     minor=False,
+    data_class=DataClass.VOICE,
+    bundle_age=0,
+    suspended=(),
+    transfer_consent=None,
 )
 
 
 def asking(**changes: Any) -> Question:
-    """Return a question that is allowed, but for *changes*; the consent is its tenant's."""
-    asked = replace(QUESTION, **changes)
-    if asked.consent is None or "consent" in changes:
-        return asked
-    return replace(asked, consent=replace(asked.consent, tenant=asked.tenant))
+    """Return a question that is allowed, but for *changes*; the consents are its tenant's."""
+    stage = changes.get("stage", QUESTION.stage)
+    asked = replace(QUESTION, **({"data_class": HANDED[stage]} | changes))
+    for name in ("consent", "transfer_consent"):
+        given = getattr(asked, name)
+        if given is not None and name not in changes:
+            asked = replace(asked, **{name: replace(given, tenant=asked.tenant)})
+    return asked
 
 
 HOMES = [("DE", "eu-central"), ("SG", "ap-singapore"), ("BR", "sa-brazil"), ("US", "us-east")]
@@ -145,7 +179,7 @@ SPOILT = [
 
 CHANGES: dict[str, list[Any]] = {
     "now": [NOW - 2 * DAY, NOW - 1, NOW + 1, NOW + DAY, NOW + 31 * DAY],
-    "purpose": ["train_models"],
+    "purpose": ["train_models", "training", "answer_typed"],
     "tenant": ["tight", "loose", "nobody"],
     "jurisdiction": ["US", "CH", "XX", "AT+DE", "DE+US", "DE+CH", "DE+XX", "GB+GG+IM+JE"],
     "region": [*REGIONS, "eu-north"],
@@ -153,6 +187,14 @@ CHANGES: dict[str, list[Any]] = {
     "consent": [None, *SPOILT],
     "held": [True],
     "minor": [True],
+    "data_class": list(DataClass),
+    "bundle_age": [STALE, STALE + 1],
+    "suspended": [("stt.first.eu-west",), ("spee.eu-central", "stt.clauses.us-east")],
+    "transfer_consent": [
+        TRANSFER,
+        CONSENT,
+        *(replace(one, purpose=TRANSFER_ABROAD) for one in SPOILT),
+    ],
 }
 
 

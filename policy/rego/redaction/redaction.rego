@@ -2,12 +2,14 @@
 # title: Redaction
 # description: What is taken out of a text before it reaches each sink.
 # scope: package
+# schemas:
+#   - input: schema.question
 # custom:
 #   code: redaction
 #   article: GDPR Art. 5(1)(c), 25
 package vocustody.redaction
 
-import data.vocustody.residency
+import data.vocustody.law
 
 sinks := ["analytics", "log", "understand"]
 
@@ -20,7 +22,7 @@ sinks := ["analytics", "log", "understand"]
 default complete := false
 
 complete if {
-	every code in residency.codes {
+	every code in law.codes {
 		every sink in sinks {
 			count(data.vocustody.jurisdictions[code].redact[sink]) > 0
 		}
@@ -42,6 +44,6 @@ classes[sink] := found if {
 	}
 }
 
-demands contains data.vocustody.jurisdictions[code].redact if some code in residency.codes
+demands contains data.vocustody.jurisdictions[code].redact if some code in law.codes
 
-demands contains data.vocustody.tenants[input.tenant].redact if residency.known
+demands contains data.vocustody.tenants[input.tenant].redact if law.known

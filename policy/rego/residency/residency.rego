@@ -2,25 +2,15 @@
 # title: Residency
 # description: Which processors may work on this, where they stand and under which contract.
 # scope: package
+# schemas:
+#   - input: schema.question
 # custom:
 #   code: residency
 #   article: GDPR Art. 28, 44
 package vocustody.residency
 
-# METADATA
-# title: Whose law holds is known
-# description: Several codes joined by "+" are candidates; what is allowed is allowed by each.
-# scope: rule
-# custom:
-#   code: jurisdiction.known
-#   article: GDPR Art. 3
-default known := false
-
-known if {
-	every code in codes {
-		data.vocustody.jurisdictions[code]
-	}
-}
+import data.vocustody.law
+import data.vocustody.transfer
 
 # METADATA
 # title: The cell stands where this person's law lets it stand
@@ -30,11 +20,7 @@ known if {
 #   article: GDPR Art. 44
 default admitted := false
 
-admitted if {
-	every code in codes {
-		placed(input.region, code)
-	}
-}
+admitted if law.domestic(input.region)
 
 # METADATA
 # title: Somebody can do the work
@@ -56,7 +42,7 @@ served if {
 # custom:
 #   code: jurisdiction.unknown
 #   article: GDPR Art. 3, 44
-reasons contains "jurisdiction.unknown" if not known
+against contains "jurisdiction.unknown" if not law.known
 
 # METADATA
 # title: The cell stands in a region that this person's law does not admit
@@ -64,8 +50,8 @@ reasons contains "jurisdiction.unknown" if not known
 # custom:
 #   code: region.foreign
 #   article: GDPR Art. 44; PDPA s. 26; LGPD Art. 33
-reasons contains "region.foreign" if {
-	known
+against contains "region.foreign" if {
+	law.known
 	not admitted
 }
 
@@ -80,60 +66,126 @@ reasons contains "processor.none" if {
 	not served
 }
 
-heard if input.stage != "capture"
+reasons contains code if some code in against
 
-heard if count(eligible("transcribe")) > 0
+# "else", for the embedded engine runs every other body too, also after one held.
+heard if {
+	input.stage != "capture"
+} else if {
+	count(eligible("transcribe")) > 0
+}
 
-codes := split(input.jurisdiction, "+")
-
+# METADATA
+# title: The processors, in order of preference, each with the ground of its transfer
+# description: Whoever is at home comes before anybody abroad; else the registry's order holds.
+# scope: rule
+# custom:
+#   code: processor.candidates
+#   article: GDPR Art. 25, 44
 candidates := eligible(input.stage)
 
-eligible(stage) := [row |
-	some row in object.get(data.vocustody.index, [codes[0], stage], [])
-	near(row)
-	every code in codes {
-		placed(row.region, code)
-	}
-	contracted(row)
-	speaks(row)
-	accepted(row)
+eligible(stage) := [found |
+	fit := [row |
+		some row in object.get(data.vocustody.index, [law.codes[0], stage], [])
+		usable(row)
+	]
+	some group in [
+		[{"row": row, "transfer": "domestic"} | some row in fit; law.domestic(row.region)],
+		[{"row": row, "transfer": label} |
+			count(data.vocustody.grounds) > 0
+			some row in fit
+			label := transfer.labels(row)[0]
+		],
+	]
+	some found in group
 ]
 
-# Where transfers are restricted, cell and processor both stand in an allowed region. Where they
-# are free, the cell may stand abroad, but the data does not travel on from there.
-placed(region, code) if {
-	input.region in data.vocustody.jurisdictions[code].regions
-	region in data.vocustody.jurisdictions[code].regions
+usable(row) if {
+	reachable(row)
+	contracted(row)
+	reviewed(row)
+	unsuspended(row)
+	accepted(row)
+	speaks(row)
 }
 
-placed(region, code) if {
-	data.vocustody.jurisdictions[code].transfers == "free"
-	region == input.region
+# METADATA
+# title: It can be reached from this cell
+# description: |
+#   A WhatsApp number keeps its messages in one place, and what runs without a contract runs inside
+#   a cell: each is this cell's own or none.
+# scope: rule
+# custom:
+#   code: processor.region
+#   article: GDPR Art. 28, 44
+default reachable(_) := false
+
+reachable(row) if row.region == input.region
+
+reachable(row) if {
+	row.service != "messaging"
+	row.contract_expires > 0
 }
 
-# A WhatsApp number keeps its messages in one place: it is the cell's or none.
-near(row) if row.service != "messaging"
+# METADATA
+# title: Its agreement is filed and has not ended; what runs inside the cell needs none
+# scope: rule
+# custom:
+#   code: processor.contract_expired
+#   article: GDPR Art. 28(3)
+default contracted(_) := false
 
-near(row) if row.region == input.region
-
-# No contract is needed for what runs inside the cell, and only there.
 contracted(row) if row.contract_expires > input.now
 
-contracted(row) if {
-	row.contract_expires == 0
-	row.region == input.region
+contracted(row) if row.contract_expires == 0
+
+# METADATA
+# title: Somebody has looked at it lately
+# scope: rule
+# custom:
+#   code: processor.review_expired
+#   article: GDPR Art. 28(1), 24(1)
+default reviewed(_) := false
+
+reviewed(row) if row.review_expires > input.now
+
+# METADATA
+# title: No finding has taken it out of service
+# scope: rule
+# custom:
+#   code: processor.suspended
+#   article: GDPR Art. 28(1), 32(1)
+default unsuspended(_) := false
+
+unsuspended(row) if object.get(suspended, row.id, false) == false
+
+suspended := {name: true | some name in names} if names := input.suspended
+
+# METADATA
+# title: The controller does not object to it
+# scope: rule
+# custom:
+#   code: processor.refused_by_tenant
+#   article: GDPR Art. 28(2)
+default accepted(_) := false
+
+accepted(row) if object.get(refused, row.id, false) == false
+
+refused := {name: true |
+	some name in object.get(data.vocustody.tenants, [input.tenant, "refused"], [])
 }
+
+# METADATA
+# title: It serves one of the languages
+# scope: rule
+# custom:
+#   code: processor.language
+#   article: GDPR Art. 5(1)(d)
+default speaks(_) := false
 
 speaks(row) if count(row.languages) == 0
 
 speaks(row) if {
 	some language in row.languages
 	language in input.languages
-}
-
-# The controller may object to a sub-processor (GDPR Art. 28(2)).
-accepted(row) if {
-	every refused in object.get(data.vocustody.tenants, [input.tenant, "refused"], []) {
-		refused != row.id
-	}
 }

@@ -5,13 +5,14 @@ import data.vocustody.residency
 
 look(asked, world) := found if {
 	found := {
-		"known": residency.known,
 		"admitted": residency.admitted,
 		"served": residency.served,
-		"ids": [row.id | some row in residency.candidates],
+		"ids": [one.row.id | some one in residency.candidates],
 		"reasons": residency.reasons,
 	} with input as asked
 		with data.vocustody.index as world.index
+		with data.vocustody.grounds as world.grounds
+		with data.vocustody.ways as world.ways
 		with data.vocustody.jurisdictions as world.jurisdictions
 		with data.vocustody.tenants as world.tenants
 }
@@ -22,7 +23,6 @@ reasons(changes) := look(fixtures.asking(changes), fixtures.world).reasons
 
 test_empty_input_finds_nobody if {
 	look({}, fixtures.world) == {
-		"known": false,
 		"admitted": false,
 		"served": false,
 		"ids": [],
@@ -114,4 +114,35 @@ test_reply_needs_no_transcriber if {
 
 test_capture_needs_a_number if {
 	reasons({"stage": "capture", "region": "eu-west"}) == {"processor.none"}
+}
+
+# Somebody who knew this processor has to have looked at it lately.
+test_review_expired if {
+	stale := object.union(fixtures.far, {"review_expires": fixtures.now})
+	world := object.union(object.remove(fixtures.world, ["index"]), {"index": {"DE": {"transcribe": [stale, fixtures.near]}}})
+
+	look(fixtures.question, world).ids == ["stt.near"]
+}
+
+test_suspended if {
+	ids({"suspended": ["stt.far", "stt.other"]}) == ["stt.near"]
+}
+
+# Not knowing who is suspended is not the same as nobody being suspended.
+test_unknown_suspensions_serve_nobody if {
+	asked := object.remove(fixtures.question, ["suspended"])
+
+	look(asked, fixtures.world).ids == []
+}
+
+# At home first, whatever the registry's order; then abroad, in its order.
+test_abroad_comes_last if {
+	look(fixtures.question, fixtures.open_world).ids == ["stt.far", "stt.near", "stt.abroad", "stt.swiss"]
+}
+
+# A way in the data is none if the deployment names no ground.
+test_no_ground_named_nothing_leaves if {
+	world := object.union(fixtures.open_world, {"grounds": []})
+
+	look(fixtures.question, world).ids == ["stt.far", "stt.near"]
 }

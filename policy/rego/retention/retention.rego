@@ -2,12 +2,14 @@
 # title: Retention
 # description: The longest that each kind of artifact may be kept; the smallest number wins.
 # scope: package
+# schemas:
+#   - input: schema.question
 # custom:
 #   code: retention
 #   article: GDPR Art. 5(1)(e)
 package vocustody.retention
 
-import data.vocustody.residency
+import data.vocustody.law
 
 kinds := [
 	"raw_audio_seconds",
@@ -25,7 +27,7 @@ kinds := [
 default complete := false
 
 complete if {
-	every code in residency.codes {
+	every code in law.codes {
 		every kind in kinds {
 			data.vocustody.jurisdictions[code].retention[kind] > 0
 		}
@@ -47,6 +49,6 @@ seconds[kind] := n if {
 	}
 }
 
-ceilings contains data.vocustody.jurisdictions[code].retention if some code in residency.codes
+ceilings contains data.vocustody.jurisdictions[code].retention if some code in law.codes
 
-ceilings contains data.vocustody.tenants[input.tenant].retention if residency.known
+ceilings contains data.vocustody.tenants[input.tenant].retention if law.known

@@ -8,6 +8,8 @@ decide(asked) := decide_in(asked, fixtures.world)
 decide_in(asked, world) := decision if {
 	decision := route.decision with input as asked
 		with data.vocustody.index as world.index
+		with data.vocustody.grounds as world.grounds
+		with data.vocustody.ways as world.ways
 		with data.vocustody.jurisdictions as world.jurisdictions
 		with data.vocustody.notices as world.notices
 		with data.vocustody.revision as world.revision
@@ -18,6 +20,8 @@ decide_in(asked, world) := decision if {
 allowed_without_reasons(asked, world) := allow if {
 	allow := route.allow with input as asked
 		with data.vocustody.index as world.index
+		with data.vocustody.grounds as world.grounds
+		with data.vocustody.ways as world.ways
 		with data.vocustody.jurisdictions as world.jurisdictions
 		with data.vocustody.notices as world.notices
 		with data.vocustody.tenants as world.tenants
@@ -25,12 +29,14 @@ allowed_without_reasons(asked, world) := allow if {
 }
 
 nothing := {
+	"egress": {},
 	"options": {},
 	"raw_audio_seconds": 0,
 	"redact": {},
 	"redacted_seconds": 0,
 	"reply_audio_seconds": 0,
 	"transcript_seconds": 0,
+	"transfers": {},
 }
 
 denied(asked, reasons) if {
@@ -46,9 +52,11 @@ denied(asked, reasons) if {
 test_empty_input_is_denied if {
 	denied({}, {
 		"consent.missing",
+		"data_class.unexpected",
 		"hold.active",
 		"jurisdiction.unknown",
 		"minor.protected",
+		"purpose.refused",
 		"purpose.unknown",
 		"stage.unknown",
 		"tenant.unknown",
@@ -59,6 +67,7 @@ test_allowed if {
 	decide(fixtures.question) == {
 		"allow": true,
 		"obligations": {
+			"egress": {"stt.far": ["stt.far.example:443"], "stt.near": []},
 			"options": {"stt.far": {"opt_out": "true"}, "stt.near": {}},
 			"raw_audio_seconds": 100,
 			"redact": {
@@ -69,6 +78,7 @@ test_allowed if {
 			"redacted_seconds": 400,
 			"reply_audio_seconds": 200,
 			"transcript_seconds": 300,
+			"transfers": {"stt.far": "domestic", "stt.near": "domestic"},
 		},
 		"processors": ["stt.far", "stt.near"],
 		"reasons": set(),
@@ -101,11 +111,43 @@ test_hold_stops_everything_but_notices if {
 	decide(fixtures.asking({"stage": "notice", "held": true})).allow
 }
 
-test_childs_voice_is_not_recorded if {
-	every stage in ["capture", "transcribe"] {
+test_minors_own_consent_does_not_count if {
+	every stage in ["capture", "reply", "transcribe"] {
 		denied(fixtures.asking({"stage": stage, "minor": true}), {"minor.protected"})
 	}
-	decide(fixtures.asking({"stage": "reply", "minor": true})).allow
+	decide(fixtures.asking({"stage": "notice", "minor": true})).allow
+	decide(fixtures.asking({"stage": "reply", "minor": true, "purpose": "answer_typed"})).allow
+}
+
+test_fixture_hands_over_what_the_rule_says if {
+	fixtures.class_of == route.handed
+}
+
+# A recording does not travel as a text, nor a text as words of ours.
+test_data_class_is_the_steps_own if {
+	denied(fixtures.asking({"data_class": "message"}), {"data_class.unexpected"})
+	denied(fixtures.asking({"stage": "notice", "data_class": "voice"}), {"data_class.unexpected"})
+}
+
+test_controller_refuses_a_purpose if {
+	tenants := {"acme": {"refused_purposes": ["transcribe_and_answer"]}}
+	world := object.union(fixtures.world, {"tenants": tenants})
+
+	decide_in(fixtures.question, world).reasons == {"purpose.refused"}
+	not allowed_without_reasons(fixtures.question, world)
+}
+
+# Where it may be dialled, and why data may go there, is part of the answer.
+test_obligations_abroad if {
+	found := decide_in(fixtures.question, fixtures.open_world)
+
+	found.obligations.transfers == {
+		"stt.abroad": "scc:2",
+		"stt.far": "domestic",
+		"stt.near": "domestic",
+		"stt.swiss": "adequacy:CH",
+	}
+	found.obligations.egress["stt.abroad"] == ["stt.abroad.example:443"]
 }
 
 test_unknown_tenant if {
@@ -113,7 +155,7 @@ test_unknown_tenant if {
 }
 
 test_unknown_stage if {
-	denied(fixtures.asking({"stage": "train"}), {"processor.none", "stage.unknown"})
+	denied(fixtures.asking({"stage": "train"}), {"data_class.unexpected", "processor.none", "stage.unknown"})
 }
 
 test_no_processor if {
@@ -141,6 +183,7 @@ test_no_reason_is_not_a_yes if {
 		{"consent": {"state": "none"}},
 		{"held": true},
 		{"minor": true},
+		{"data_class": "message"},
 		{"languages": ["it"]},
 		{"jurisdiction": "SG"},
 		{"tenant": "nobody", "consent": {"tenant": "nobody"}},
@@ -165,6 +208,7 @@ test_incomplete_law_is_not_a_yes if {
 test_foreign_cell_is_not_a_yes if {
 	allow := route.allow with input as fixtures.question
 		with data.vocustody.index as fixtures.world.index
+		with data.vocustody.grounds as fixtures.world.grounds
 		with data.vocustody.jurisdictions as fixtures.world.jurisdictions
 		with data.vocustody.notices as fixtures.world.notices
 		with data.vocustody.tenants as fixtures.world.tenants
@@ -178,6 +222,7 @@ test_foreign_cell_is_not_a_yes if {
 test_any_reason_denies if {
 	allow := route.allow with input as fixtures.question
 		with data.vocustody.index as fixtures.world.index
+		with data.vocustody.grounds as fixtures.world.grounds
 		with data.vocustody.jurisdictions as fixtures.world.jurisdictions
 		with data.vocustody.notices as fixtures.world.notices
 		with data.vocustody.tenants as fixtures.world.tenants

@@ -87,7 +87,7 @@ def refused(path: Path, match: str) -> None:
         archive.read(path)
 
 
-OUTSIDE = ["../evil.rego", "/etc/evil.rego", "a/../b.rego", "run.sh", "A.rego"]
+OUTSIDE = ["../evil.rego", "//etc/evil.rego", "/../evil.rego", "a/../b.rego", "run.sh", "A.rego"]
 NOT_PLAIN = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE]
 
 

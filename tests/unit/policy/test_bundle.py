@@ -58,11 +58,15 @@ def test_other_rules_are_another_revision(policy_bundle: Bundle) -> None:
 def test_tests_are_not_loaded() -> None:
     """What mocks a law in a test must not be in force."""
     assert sorted(bundle.load()) == [
+        "access/access.rego",
         "consent/consent.rego",
+        "explain/explain.rego",
+        "law/law.rego",
         "redaction/redaction.rego",
         "residency/residency.rego",
         "retention/retention.rego",
         "route/route.rego",
+        "transfer/transfer.rego",
     ]
 
 
@@ -109,6 +113,11 @@ def test_facts_know_each_stage(policy_bundle: Bundle) -> None:
         ([row(contract_expires=1.5)], "contract_expires"),
         ([row(options={"a": 1})], "options"),
         ([row(extra=1)], "must have exactly"),
+        ([row(review_expires="soon")], "review_expires"),
+        ([row(hosts=["a.example"])], "hosts"),
+        ([row(contract_expires=0, hosts=["a.example:443"])], "hosts"),
+        ([row(transfers=[{"tool": "scc"}])], "transfers"),
+        ([row(transfers=[{"expires": 1, "law": "x", "module": "9", "tool": "scc"}])], "transfers"),
     ],
 )
 def test_a_wrong_row_is_refused(rows: list[dict[str, Any]], fault: str) -> None:
@@ -127,6 +136,8 @@ def test_a_wrong_row_is_refused(rows: list[dict[str, Any]], fault: str) -> None:
         ({"redact": {"webhook": ["card"]}}, "redact must have"),
         ({"redact": {"log": ["Card"]}}, "redact.log"),
         ({"refused": "stt.first"}, "refused"),
+        ({"refused_grounds": ["trust"]}, "refused_grounds"),
+        ({"refused_purposes": ["sell"]}, "refused_purposes"),
     ],
 )
 def test_a_wrong_overlay_is_refused(overlay: dict[str, Any], fault: str) -> None:
@@ -153,11 +164,14 @@ def spoil(policy_bundle: Bundle, **changes: Any) -> Bundle:
 def test_derived_data_must_follow(policy_bundle: Bundle) -> None:
     """A hand-made index could list a processor where no law admits it."""
     data = policy_bundle.data
-    wider = {**data["index"], "SG": data["index"]["US"]}
+    wider = {**data["index"], "CH": data["index"]["US"]}
+    opened = {**data["ways"], "IN": data["ways"]["DE"]}
     moved = {**data["jurisdictions"]["SG"], "regions": ["us-east"]}
 
     with pytest.raises(BundleError, match="index does not follow"):
         bundle.check(spoil(policy_bundle, index=wider))
+    with pytest.raises(BundleError, match="ways do not follow"):
+        bundle.check(spoil(policy_bundle, ways=opened))
     with pytest.raises(BundleError, match="regions do not follow"):
         bundle.check(spoil(policy_bundle, jurisdictions={**data["jurisdictions"], "SG": moved}))
 
@@ -224,3 +238,15 @@ async def test_the_shipped_registry_serves_the_shipped_laws(country: str, region
         assert isinstance(decision, Allowed), (stage, decision.reasons)
         assert {shipped.get(name).region for name in decision.processors} == {region}
     await engine.aclose()
+
+
+def test_nothing_leaves_unless_the_deployment_says_so() -> None:
+    """The law alone sends nothing anywhere: whoever runs this has to name the ground."""
+    silent, named = policy_world.build(), policy_world.build(grounds=["adequacy"])
+
+    assert not any(silent.data["ways"].values())
+    assert {way["ground"] for way in named.data["ways"]["DE"]["spee.eu-zurich"]} == {"adequacy"}
+    assert not named.facts.asks_transfer_consent
+    assert policy_world.build(grounds=["explicit-consent"]).facts.asks_transfer_consent
+    with pytest.raises(BundleError, match="grounds must be among"):
+        policy_world.build(grounds=["trust"])

@@ -7,7 +7,7 @@ import pytest
 from support.policy_world import CONSENT, NOTICE, NOW
 
 from policy import consent
-from policy.model import Consent, ConsentState
+from policy.model import Consent, ConsentState, Expressed
 
 
 def at(text: str) -> int:
@@ -46,7 +46,9 @@ def test_expiry_is_bounded(months: int) -> None:
     ("row", "live"),
     [
         (CONSENT, True),
+        (replace(CONSENT, state=ConsentState.RENEWED), True),
         (None, False),
+        (replace(CONSENT, state=ConsentState.EXPIRED), False),
         (replace(CONSENT, state=ConsentState.REFUSED), False),
         (replace(CONSENT, state=ConsentState.WITHDRAWN), False),
         (replace(CONSENT, expires_at=NOW), False),
@@ -57,3 +59,39 @@ def test_expiry_is_bounded(months: int) -> None:
 def test_live(row: Consent | None, live: bool) -> None:  # noqa: FBT001 - a table's column
     """Only a present yes to accepted words counts."""
     assert consent.live(row, NOW, accepted={NOTICE}) is live
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (None, ConsentState.GRANTED),
+        (replace(CONSENT, state=ConsentState.REFUSED), ConsentState.GRANTED),
+        (replace(CONSENT, state=ConsentState.WITHDRAWN), ConsentState.GRANTED),
+        (CONSENT, ConsentState.RENEWED),
+        (replace(CONSENT, state=ConsentState.RENEWED), ConsentState.RENEWED),
+        (replace(CONSENT, state=ConsentState.EXPIRED), ConsentState.RENEWED),
+    ],
+)
+def test_a_yes_after_a_yes_is_a_renewal(before: Consent | None, now: ConsentState) -> None:
+    """ISO/IEC TS 27560 tells the two apart; after a no it is a new one."""
+    assert consent.agreed(before) is now
+
+
+def test_an_end_by_the_clock_is_nobodys_will() -> None:
+    """It names no message, comes at the time that was told, and is one row however often made."""
+    ended = consent.expired(CONSENT)
+
+    assert ended == consent.expired(CONSENT)
+    assert ended.id != CONSENT.id
+    assert (ended.state, ended.at) == (ConsentState.EXPIRED, CONSENT.expires_at)
+    assert (ended.evidence, ended.expressed) == ("", Expressed.CLOCK)
+
+
+def test_rows_that_are_carried_over_say_the_same_of_another_subject() -> None:
+    """One person under two names: what they said and when does not change."""
+    [row] = consent.carried([CONSENT], "s_9")
+
+    assert replace(row, id=CONSENT.id, subject=CONSENT.subject) == CONSENT
+    assert row.subject == "s_9"
+    assert row == consent.carried([CONSENT], "s_9")[0]
+    assert row.id != consent.carried([CONSENT], "s_8")[0].id

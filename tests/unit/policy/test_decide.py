@@ -13,7 +13,7 @@ from support.policy_world import QUESTION
 from policy import canonical
 from policy.decide import ENTRYPOINT, decide
 from policy.errors import EngineError
-from policy.model import Allowed, Denied, Facts, Undecided
+from policy.model import Allowed, Asked, Denied, Facts, Undecided
 from policy.question import as_input
 
 pytestmark = pytest.mark.anyio
@@ -22,17 +22,20 @@ FACTS = Facts(
     revision="r1",
     data_sha256="d1",
     processors={"transcribe": frozenset({"a", "b"}), "speak": frozenset({"c"})},
+    hosts={"a": ("a.example:443",), "b": (), "c": ()},
 )
 
 ALLOW: dict[str, Any] = {
     "allow": True,
     "obligations": {
+        "egress": {"a": ["a.example:443"], "b": []},
         "options": {"a": {"opt_out": "true"}, "b": {}},
         "raw_audio_seconds": 1,
         "redact": {"analytics": ["card"], "log": [], "understand": ["card", "iban"]},
         "redacted_seconds": 2,
         "reply_audio_seconds": 3,
         "transcript_seconds": 4,
+        "transfers": {"a": "scc:2", "b": "domestic"},
     },
     "processors": ["b", "a"],
     "reasons": [],
@@ -82,7 +85,10 @@ async def test_the_decision_can_be_replayed() -> None:
     two = await decide(QUESTION, saying(DENY), facts=FACTS)
 
     assert one.provenance.input_sha256 == canonical.digest(as_input(QUESTION))
-    assert replace(one.provenance, id="") == replace(two.provenance, id="")
+    assert one.provenance.answer_sha256 == canonical.digest(ALLOW)
+    assert two.provenance.answer_sha256 == canonical.digest(DENY)
+    nameless = {"id": "", "answer_sha256": ""}
+    assert replace(one.provenance, **nameless) == replace(two.provenance, **nameless)
     assert (one.provenance.engine, one.provenance.revision) == ("told", "r1")
     assert one.provenance.data_sha256 == "d1"
     assert one.provenance.id != two.provenance.id
@@ -155,9 +161,19 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("obligations.options.a", [], "obligations"),
         ("obligations.raw_audio_seconds", 0, "obligations"),
         ("obligations.raw_audio_seconds", -1, "obligations"),
-        ("obligations.raw_audio_seconds", 1.0, "obligations"),
+        ("obligations.raw_audio_seconds", 1.0, "type"),
         ("obligations.raw_audio_seconds", True, "obligations"),
         ("obligations.raw_audio_seconds", KeyError, "obligations"),
+        ("obligations.egress", {"a": ["a.example:443"]}, "obligations"),
+        ("obligations.egress.a", "a.example:443", "obligations"),
+        ("obligations.egress.a", ["a.example"], "obligations"),
+        ("obligations.egress.a", ["evil.example:443"], "egress"),
+        ("obligations.egress.a", [], "egress"),
+        ("obligations.egress.b", ["a.example:443"], "egress"),
+        ("obligations.transfers", {"b": "domestic"}, "obligations"),
+        ("obligations.transfers.a", "because", "obligations"),
+        ("obligations.transfers.a", None, "obligations"),
+        ("processors", ["a", "b"], "transfers"),
         ("obligations.redact", {}, "obligations"),
         ("obligations.redact.log", KeyError, "obligations"),
         ("obligations.redact.log", "card", "obligations"),
@@ -231,3 +247,35 @@ async def test_cancelling_is_not_a_decision() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_what_was_asked_and_said_is_kept() -> None:
+    """A replay needs both; a question that was never asked, or taken back, left nothing."""
+    kept: list[Asked] = []
+
+    one = await decide(QUESTION, saying(ALLOW), facts=FACTS, kept=kept.append)
+    two = await decide(QUESTION, saying(None), facts=FACTS, kept=kept.append)
+    await decide(replace(QUESTION, region="global"), saying(ALLOW), facts=FACTS, kept=kept.append)
+
+    assert [asked.provenance for asked in kept] == [one.provenance, two.provenance]
+    assert [asked.answer for asked in kept] == [ALLOW, None]
+    assert kept[0].question == as_input(QUESTION)
+    assert kept[0].entrypoint == ENTRYPOINT
+    assert two.provenance.answer_sha256 == ""
+
+
+async def test_who_is_suspended_is_never_used() -> None:
+    """A finding acts at once, even on rules that were written before there were findings."""
+    decision = await decide(replace(QUESTION, suspended=("b",)), saying(ALLOW), facts=FACTS)
+
+    assert isinstance(decision, Undecided)
+    assert decision.reasons == ("answer.suspended",)
+
+
+@pytest.mark.parametrize(("age", "allowed"), [(86_400, True), (86_401, False)])
+async def test_a_stale_bundle_sends_nothing_abroad(age: int, allowed: bool) -> None:  # noqa: FBT001
+    """Its list of transfers may hold what a court has struck down since."""
+    decision = await decide(replace(QUESTION, bundle_age=age), saying(ALLOW), facts=FACTS)
+
+    assert isinstance(decision, Allowed) is allowed
+    assert decision.reasons == (() if allowed else ("answer.transfers",))

@@ -37,7 +37,7 @@ def test_every_fact_is_in_the_input() -> None:
 
 def test_nobody_is_in_the_input() -> None:
     """Engines log their input: who it is about stays here."""
-    left_out = {"subject", "language", "channel", "evidence"}
+    left_out = {"subject", "language", "channel", "evidence", "expressed", "shown"}
 
     names = {field.name for field in fields(Consent)} - left_out
 
@@ -81,6 +81,11 @@ WRONG: list[tuple[str, Change]] = [
     ("region", lambda q: q.update(region="global")),
     ("shape", lambda q: q.update(extra=1)),
     ("stage", lambda q: q.update(stage="train")),
+    ("bundle_age", lambda q: q.update(bundle_age=-1)),
+    ("data_class", lambda q: q.update(data_class="video")),
+    ("suspended", lambda q: q.update(suspended=["p"] * 65)),
+    ("suspended", lambda q: q.update(suspended=None)),
+    ("transfer_consent", lambda q: q.update(transfer_consent=None)),
     ("tenant", lambda q: q.update(tenant='x", "allow": true, "z":"')),
 ]
 

@@ -43,6 +43,7 @@ def test_the_shipped_rules_keep_to_it() -> None:
         "import data.other\n\nx := 1",
         "import data.vocustody.consent as c\n\nx := 1",
         "import input.consent\n\nx := 1",
+        "default f(_) := true\n\nf(y) := false if y",
         "import rego.v1\n\nx := 1",
     ],
 )

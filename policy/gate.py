@@ -1,0 +1,159 @@
+"""
+What a bundle must stand before it is enforced.
+
+- It is no older than the newest that was ever admitted, unless somebody rolls back.
+- Its processors are those of this cell's registry, in the registry's regions and at its hosts.
+- What the cell's settings tighten for a tenant is tightened.
+- Each question of the deny corpus, and each request of the access corpus, gets a well-formed no
+  within a second; each one in order gets a well-formed answer. The rules run in a process of
+  their own meanwhile.
+
+That the archive is whole and signed, that its revision is its content's and that its rules keep
+to the portable subset, `archive.unpack` has seen to. Every refusal names the fault.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policy import access, access_cases
+from policy import cases as corpora
+from policy.access import Permitted
+from policy.access_cases import Asking
+from policy.archive import Packed
+from policy.bundle import Bundle
+from policy.cases import Case
+from policy.decide import decide
+from policy.errors import BundleError
+from policy.model import Allowed, Question, Undecided
+from policy.ports import PolicyEngine
+from policy.rehearsal import rehearsal
+
+ANSWER_LIMIT_S = 1.0
+NEVER = (-1, "")  # the newest publication of who has had none
+
+_OURS = ("hosts", "jurisdiction", "region", "stages")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """
+    What a cell holds a bundle against.
+
+    *processors* are the registry's rows by id; *tightened* the seconds per kind that the
+    settings allow each tenant at most.
+    """
+
+    processors: Mapping[str, Mapping[str, Any]]
+    tightened: Mapping[str, Mapping[str, int]]
+
+
+async def admit(
+    packed: Packed,
+    *,
+    expected: Expected,
+    newest: tuple[int, str],
+    now: int,
+    cases: Sequence[Case] | None = None,
+) -> None:
+    """
+    Return if *packed* may be enforced from *now* (epoch seconds) on.
+
+    *newest* are issue number and revision of the newest ever admitted.
+
+    Raises:
+        BundleError: it may not; the message says why.
+
+    """
+    if packed.issued <= newest[0] and (packed.issued, packed.bundle.revision) != newest:
+        raise BundleError(f"issued {packed.issued} is not newer than {newest[0]} (roll back?)")
+    if faults := list(_faults(packed.bundle, expected)):
+        raise BundleError("; ".join(faults))
+    await rehearse(packed.bundle, cases=corpora.load() if cases is None else cases, now=now)
+
+
+async def rehearse(bundle: Bundle, *, cases: Sequence[Case], now: int) -> int:
+    """
+    Return how many questions *bundle* answered as every bundle must.
+
+    Raises:
+        BundleError: naming the first that it did not.
+
+    """
+    plain = [case for case in cases if case.world is None]
+    if not next(corpora.faulty(bundle, plain, now=now), None):
+        raise BundleError("serves nobody: no question of the deny corpus can be asked of it")
+    async with rehearsal(bundle) as engine:
+        asked = 0
+        for code, question in corpora.faultless(bundle, now=now):
+            await _answered(bundle, engine, question, f"a question in order in {code}")
+            asked += 1
+        asked += await _denied(bundle, engine, plain, now=now)
+        asked += await _accessed(bundle, engine, now=now)
+        for world, its in corpora.worlds(bundle, cases, now=now):
+            await engine.load(world)
+            asked += await _denied(world, engine, its, now=now)
+    return asked
+
+
+async def _denied(bundle: Bundle, engine: PolicyEngine, cases: Sequence[Case], *, now: int) -> int:
+    count = 0
+    for count, (name, code, question) in enumerate(corpora.faulty(bundle, cases, now=now), 1):
+        told = f"deny corpus: {name} in {code} at {question.stage}"
+        if await _answered(bundle, engine, question, told):
+            raise BundleError(f"{told}: allowed")
+    return count
+
+
+async def _answered(bundle: Bundle, engine: PolicyEngine, question: Question, told: str) -> bool:
+    """Return whether it is allowed; an answer that nobody could use is a fault of the bundle."""
+    found = await decide(question, engine, facts=bundle.facts, deadline_s=ANSWER_LIMIT_S)
+    if isinstance(found, Undecided):
+        raise BundleError(f"{told}: {', '.join(found.reasons)}")
+    return isinstance(found, Allowed)
+
+
+async def _accessed(bundle: Bundle, engine: PolicyEngine, *, now: int) -> int:
+    right = access_cases.in_order(bundle, now=now)
+    for asking in right:
+        await _permitted(bundle, engine, asking, "a request in order", now=now)
+    wrong = list(access_cases.faulty(bundle, access_cases.load(), now=now))
+    for name, asking in wrong:
+        told = f"access corpus: {name}"
+        if await _permitted(bundle, engine, asking, told, now=now):
+            raise BundleError(f"{told}: permitted")
+    return len(right) + len(wrong)
+
+
+async def _permitted(
+    bundle: Bundle, engine: PolicyEngine, asking: Asking, told: str, *, now: int
+) -> bool:
+    found = await access.verdict(
+        asking.request,
+        engine,
+        facts=bundle.facts,
+        now=now,
+        approvals=asking.approvals,
+        deadline_s=ANSWER_LIMIT_S,
+    )
+    if isinstance(found, Undecided):
+        raise BundleError(f"{told}: {', '.join(found.reasons)}")
+    return isinstance(found, Permitted)
+
+
+def _faults(bundle: Bundle, expected: Expected) -> Iterator[str]:
+    for row in bundle.data["processors"]:
+        ours = expected.processors.get(row["id"])
+        if ours is None:
+            yield f"processor {row['id']}: not in this cell's registry"
+        else:
+            yield from (
+                f"processor {row['id']}: {key} is not the registry's"
+                for key in _OURS
+                if row[key] != ours[key]
+            )
+    for tenant, clocks in expected.tightened.items():
+        given = bundle.data["tenants"].get(tenant, {}).get("retention", {})
+        for kind, seconds in clocks.items():
+            if given.get(kind, seconds + 1) > seconds:
+                yield f"tenant {tenant}: {kind} is longer than its settings allow"

@@ -1,0 +1,82 @@
+# METADATA
+# title: Transfer
+# description: |
+#   On what ground this data may go to a processor abroad. Whatever is at home under each law needs
+#   none. Abroad all must hold: the deployment names the ground, each law admits it for this class
+#   of data, it exists, the controller has not refused it, and the bundle is fresh.
+# scope: package
+# schemas:
+#   - input: schema.question
+# custom:
+#   code: transfer
+#   article: GDPR Art. 44-49
+package vocustody.transfer
+
+import data.vocustody.consent
+import data.vocustody.law
+
+# METADATA
+# title: The bundle's list of transfers is fresh
+# description: A day old, it may name what a court has struck down; home service goes on.
+# scope: rule
+# custom:
+#   code: transfer.fresh
+#   article: GDPR Art. 44, 45(5)
+fresh if input.bundle_age <= 86400
+
+# METADATA
+# title: Grounds that this controller leaves open to this person, the strongest first
+# scope: rule
+# custom:
+#   code: transfer.grounds
+#   article: GDPR Art. 28(3)(a), 45, 46, 47, 49(1)(a)
+grounds := [ground |
+	some ground in ["adequacy", "scc", "bcr", "explicit-consent"]
+	agreed(ground)
+	unrefused(ground)
+]
+
+agreed(ground) if ground in {"adequacy", "scc", "bcr"}
+
+agreed(_) if {
+	consent.transfer_live
+	every purpose in object.get(data.vocustody.tenants, [input.tenant, "refused_purposes"], []) {
+		purpose != "transfer_abroad"
+	}
+}
+
+unrefused(ground) if object.get(refused, ground, false) == false
+
+refused := {ground: true |
+	some ground in object.get(data.vocustody.tenants, [input.tenant, "refused_grounds"], [])
+}
+
+# METADATA
+# title: The grounds on which this data may go to a processor abroad, the strongest first
+# description: One ground must hold under every law under which the processor stands abroad.
+# scope: rule
+# custom:
+#   code: transfer.labels
+#   article: GDPR Art. 44-49
+labels(row) := [way.label |
+	fresh
+	some code in law.codes
+	some way in object.get(data.vocustody.ways, [code, row.id], [])
+	usable(way)
+	others := [other | some other in law.codes; other != code]
+	count([other | some other in others; open(row, other, way.ground)]) == count(others)
+]
+
+open(row, code, _) if law.home(row.region, code)
+
+open(row, code, ground) if {
+	some way in object.get(data.vocustody.ways, [code, row.id], [])
+	way.ground == ground
+	usable(way)
+}
+
+usable(way) if {
+	way.ground in grounds
+	input.data_class in way.classes
+	way.expires > input.now
+}

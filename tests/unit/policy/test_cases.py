@@ -1,0 +1,236 @@
+"""Each case of the corpora refuses a bundle that only it would refuse."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support.policy_world import NOW
+from support.publishing import small, with_rules
+
+from policy import access, access_cases, cases, gate, jurisdictions
+from policy.access import Permitted
+from policy.bundle import Bundle
+from policy.decide import decide
+from policy.errors import BundleError
+from policy.model import GROUNDS, Allowed
+from policy.rehearsal import rehearsal
+
+pytestmark = pytest.mark.anyio
+
+Change = tuple[str, str, str]  # module, what it says, what it says instead
+
+
+@pytest.fixture(scope="module")
+def law() -> Bundle:
+    """Return a bundle in order over one jurisdiction, with every ground for a transfer."""
+    return small(jurisdictions={"DE": jurisdictions.load()["DE"]}, grounds=GROUNDS)
+
+
+def planted(law: Bundle, *changes: Change) -> Bundle:
+    """Return *law* with its rules spoilt."""
+    for module, old, new in changes:
+        text = law.modules[f"{module}/{module}.rego"]
+        assert text.count(old) == 1, (module, old)
+        law = with_rules(law, **{module: text.replace(old, new)})
+    return law
+
+
+def without(module: str, line: str) -> Change:
+    """Return the change that takes one condition out of *module*."""
+    return module, f"\t{line}\n", ""
+
+
+def consenting(state: str) -> list[Change]:
+    """Return the changes that take *state* for a yes."""
+    return [
+        ("consent", """granted if {
+	expressed
+	input.consent.state in {""", f"""granted if {{
+	expressed
+	input.consent.state in {{"{state}", """),
+        ("consent", f'\tinput.consent.state == "{state}"\n', "\tfalse\n"),
+    ]  # fmt: skip
+
+
+SPLIT = 'codes := split(input.jurisdiction, "+")'
+DENIED: dict[str, Sequence[Change]] = {
+    "consent.missing": [
+        ("route", "permitted if consent.live", "permitted if input.held == false"),
+        ("route", "\tsome code in consent.reasons", "\tsome code in []"),
+    ],
+    "consent.refused": consenting("refused"),
+    "consent.withdrawn": consenting("withdrawn"),
+    "consent.expired": consenting("expired"),
+    "consent.lapsed": [("consent", "unexpired if input.consent.expires_at > input.now",
+                        "unexpired if input.consent.expires_at >= input.now")],
+    "consent.from_the_future": [without("consent", "input.consent.at <= input.now")],
+    "consent.for_another_purpose": [without("consent", "input.consent.purpose == input.purpose")],
+    "consent.of_another_tenant": [without("consent", "input.consent.tenant == input.tenant")],
+    "notice.unknown": [("consent",
+                        "notice_accepted if input.consent.notice_version in data.vocustody.notices",
+                        'notice_accepted if input.consent.notice_version != ""')],
+    "purpose.unknown": [("consent", 'purposes := {"analytics"', 'purposes := {"sell", "analytics"')],
+    "purpose.not_consented": [("consent", "\tinput.consent.purpose == input.purpose\n",
+                               '\tinput.consent.purpose in {"transcribe_and_answer"}\n')],
+    "tenant.unknown": [("route", "tenant_known if data.vocustody.tenants[input.tenant]",
+                        "tenant_known if input.tenant")],
+    "jurisdiction.unknown": [("law", SPLIT, 'codes := ["DE"]')],
+    "jurisdiction.half_unknown": [("law", SPLIT, f"{SPLIT[:8]} [{SPLIT[9:]}[0]]")],
+    "region.nowhere": [
+        ("residency", "admitted if law.domestic(input.region)", "admitted if input.region"),
+        without("law", "input.region in data.vocustody.jurisdictions[code].regions"),
+        without("residency", 'row.service != "messaging"'),
+    ],
+    "language.unknown": [without("residency", "speaks(row)")],
+    "hold.active": [("route", "unheld if input.held == false", "unheld if input.held in {true}")],
+    "minor.protected": [("law", "default capable := false", "default capable := true")],
+    "data_class.too_little_known": [
+        ("route", "class_expected if handed[input.stage] == input.data_class",
+         'class_expected if input.data_class != "nothing"'),
+    ],
+    "data_class.too_much": [
+        ("route", "class_expected if handed[input.stage] == input.data_class",
+         'class_expected if input.data_class in {"voice", handed[input.stage]}'),
+    ],
+    "processor.suspended": [without("residency", "unsuspended(row)")],
+    "transfer.stale": [("law", "home(region, code) if {\n\tdata",
+                        'home(region, _) if region != ""\n\nhome(region, code) if {\n\tdata')],
+    "processor.review_expired": [without("residency", "reviewed(row)")],
+    "processor.contract_expired": [without("residency", "contracted(row)")],
+    "purpose.refused_by_tenant": [("route", "\t\trefused != input.purpose\n", "\t\trefused\n")],
+}  # fmt: skip
+
+
+def granting(role: str, action: str) -> list[Change]:
+    """Return the change that gives *role* an action more."""
+    return [("access", f'"{role}": {{', f'"{role}": {{"{action}", ')]
+
+
+def also(rule: str) -> list[Change]:
+    """Return the change that adds *rule*."""
+    return [("access", "ours if input.tenant", f"{rule}\n\nours if input.tenant")]
+
+
+PERMITTED: dict[str, Sequence[Change]] = {
+    "operator.reads_a_transcript": granting("operator", "read_transcript"),
+    "operator.plays_audio": granting("operator", "play_audio"),
+    "auditor.reads_a_transcript": granting("auditor", "read_transcript"),
+    "auditor.plays_audio": granting("auditor", "play_audio"),
+    "tenant_admin.reads_a_transcript": granting("tenant_admin", "read_transcript"),
+    "worker.plays_audio": granting("worker", "play_audio"),
+    "role.unknown": also('granted if input.role == "root"'),
+    "action.unknown": also('granted if input.action == "copy_everything"'),
+    "purpose.unknown": [("access", '\t"analytics": true', '\t"curiosity": false,\n\t"analytics": true')],
+    "tenant.foreign": also('ours if input.action == "read_transcript"'),
+    "tenant.foreign_export": also('ours if input.action == "export"'),
+    "review.without_consent": also('agreed if input.consent.state == "none"'),
+    "review.withdrawn": also('agreed if input.consent.state == "withdrawn"'),
+    "review.expired": also("agreed if input.consent.expires_at == input.now"),
+    "review.for_another_purpose": also('agreed if input.consent.purpose == "analytics"'),
+    "review.of_a_minor": [without("access", "input.minor == false")],
+    "approval.none": [("access", '"export": 2', '"export": 0')],
+    "approval.one": [("access", '"export": 2', '"export": 1')],
+    "approval.one_twice": [("access", "approved if count(approvers)",
+                            "approved if count(input.approvals)")],
+    "approval.own": [without("access", "approval.approver != input.actor")],
+    "approval.by_another_role": [without("access", 'approval.role == "approver"')],
+    "approval.of_another_tenant": [without("access", "approval.tenant == input.owner")],
+    "approval.stale": [without("access", "approval.at > input.now - 86400")],
+    "approval.from_the_future": [without("access", "approval.at <= input.now")],
+    "approval.of_another_request": [
+        without("access", "approval.request_digest == input.request_digest")
+    ],
+    "hold.released_by_one": [("access", '"release_hold": 2', '"release_hold": 1')],
+    "bundle.activated_by_one": [("access", '"activate_bundle": 2', '"activate_bundle": 1')],
+}  # fmt: skip
+
+
+async def refused(bundle: Bundle) -> str:
+    """Return why the gate refuses *bundle*."""
+    with pytest.raises(BundleError) as caught:
+        await gate.rehearse(bundle, cases=cases.load(), now=NOW)
+    return str(caught.value)
+
+
+def test_every_case_has_a_bundle_that_it_refuses() -> None:
+    """A case that nothing fails on is a comment."""
+    assert {case.name for case in cases.load()} == set(DENIED)
+    assert {case.name for case in access_cases.load()} == set(PERMITTED)
+
+
+@pytest.mark.parametrize("name", DENIED)
+async def test_a_rule_that_forgot_a_check_is_refused(law: Bundle, name: str) -> None:
+    """By the case of that name: every other check still holds."""
+    said = await refused(planted(law, *DENIED[name]))
+
+    # Who is suspended is not left to the rules: their yes is no answer at all.
+    end = "answer.suspended" if name == "processor.suspended" else "allowed"
+    assert said.startswith(f"deny corpus: {name} in DE at "), said
+    assert said.endswith(f": {end}")
+
+
+@pytest.mark.parametrize("name", PERMITTED)
+async def test_a_rule_that_admits_too_many_is_refused(law: Bundle, name: str) -> None:
+    """Who may listen is law as much as who may process."""
+    assert await refused(planted(law, *PERMITTED[name])) == f"access corpus: {name}: permitted"
+
+
+async def test_a_stale_transfer_that_the_rules_admit_is_refused(law: Bundle) -> None:
+    """Named as one abroad, it is no answer that anybody could use."""
+    forgot = planted(law, ("transfer", "input.bundle_age <= 86400", "input.bundle_age >= 0"))
+
+    said = await refused(forgot)
+
+    assert said.startswith("deny corpus: transfer.stale in DE")
+    assert said.endswith("answer.transfers")
+
+
+async def test_a_bundle_without_access_rules_is_refused(law: Bundle) -> None:
+    """Nobody could be let in, and nobody would know why."""
+    bare = {name: text for name, text in law.modules.items() if not name.startswith("access/")}
+
+    said = await refused(Bundle(modules=bare, data=law.data))
+
+    assert said.startswith("a request in order: engine.")
+
+
+async def test_what_is_in_order_is_permitted(law: Bundle) -> None:
+    """Each refusal of the access corpus is one of what its case changes."""
+    async with rehearsal(law) as engine:
+        for asking in access_cases.in_order(law, now=NOW):
+            found = await access.verdict(
+                asking.request,
+                engine,
+                facts=law.facts,
+                now=NOW,
+                approvals=asking.approvals,
+                deadline_s=10,
+            )
+            assert isinstance(found, Permitted), found
+
+
+async def test_a_world_denies_for_its_change_alone(law: Bundle) -> None:
+    """The few processors of a world serve as the whole registry does, until they are changed."""
+    world = cases.altered(law, {}, now=NOW)
+
+    async with rehearsal(world) as engine:
+        for stage, question in cases.in_order(world, now=NOW)["DE"].items():
+            found = await decide(question, engine, facts=world.facts, deadline_s=10)
+            assert isinstance(found, Allowed), (stage, found.reasons)
+        [stale] = [case for case in cases.load() if case.name == "transfer.stale"]
+        [(_, _, asked)] = cases.faulty(world, [stale], now=NOW)
+        fresh = cases.changed(asked, {"bundle_age": 86_400})
+        abroad = await decide(fresh, engine, facts=world.facts, deadline_s=10)
+        assert isinstance(abroad, Allowed)
+        assert set(abroad.obligations.transfers.values()) != {"domestic"}
+
+
+def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
+    """It would admit everything, in silence."""
+    path = tmp_path / "corpus.json"
+    path.write_text("[]")
+
+    with pytest.raises(BundleError, match="deny corpus is empty"):
+        cases.load(path)
+    with pytest.raises(BundleError, match="access corpus is empty"):
+        access_cases.load(path)

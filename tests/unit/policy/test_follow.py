@@ -1,0 +1,374 @@
+"""A cell follows its source, and nothing that the source does makes it decide worse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from support.policy_world import NOW, QUESTION
+from support.publishing import Publisher, expecting, small, two_laws, with_rules
+
+from policy import archive
+from policy.active import Release
+from policy.archive import Packed
+from policy.bundle import Bundle
+from policy.embedded import EmbeddedEngine
+from policy.errors import BundleError, EngineError, FetchError
+from policy.fetch import FileSource
+from policy.follow import Follower
+from policy.model import Allowed
+from policy.release import Releases
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = two_laws()
+
+
+class World:
+    """A source that a test publishes to, a clock it moves, and cells that follow."""
+
+    def __init__(self, home: Path, publisher: Publisher) -> None:
+        self.at = NOW
+        self.publisher = publisher
+        self.releases = Releases(home / "bundles")
+        self.file = home / "bundle.tar.gz"
+        self.told: list[tuple[str, str]] = []
+        self.followers: list[Follower] = []
+
+    def publish(self, bundle: Bundle, issued: int) -> None:
+        """Publish *bundle*, signed."""
+        archive.place(self.publisher.publish(bundle, issued), self.file)
+
+    def cell(self, *, served: bool = False, opened: Callable[[Bundle], Release] | None = None,
+             poll_s: float = 15.0) -> Follower:  # fmt: skip
+        """Return a cell that has not begun."""
+
+        def note(event: str, *, revision: str = "", reason: str = "") -> None:
+            self.told.append((event, revision or reason))
+
+        follower = Follower(
+            self.releases,
+            expected=expecting(OLD),
+            opened=opened or embedded,
+            served=served,
+            now=lambda: self.at,
+            told=note,
+            source=FileSource(self.file),
+            keys=self.publisher.keys,
+            poll_s=poll_s,
+            deadline_s=10,
+        )
+        self.followers.append(follower)
+        return follower
+
+
+def embedded(bundle: Bundle) -> Release:
+    """Open *bundle* on an engine of its own."""
+    engine = EmbeddedEngine(bundle)
+    return Release(facts=bundle.facts, engine=engine, close=engine.aclose)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, publisher: Publisher) -> AsyncIterator[World]:
+    """Yield a world whose source publishes the old law."""
+    found = World(tmp_path, publisher)
+    found.publish(OLD, 1)
+    yield found
+    for follower in found.followers:
+        await follower.aclose()
+
+
+async def test_the_first_release_comes_from_the_source(world: World) -> None:
+    """And is kept, for replays and for the next start."""
+    cell = world.cell()
+
+    await cell.begin()
+
+    assert cell.active.facts.revision == OLD.revision
+    assert world.releases.state is not None
+    assert world.releases.bundle(OLD.revision)
+    assert isinstance(await cell.active.decide(QUESTION), Allowed)
+
+
+async def test_without_any_release_nothing_starts(world: World, stranger: Publisher) -> None:
+    """A cell without law is not a cell."""
+    archive.place(stranger.publish(OLD), world.file)
+    with pytest.raises(BundleError, match="none of the verification keys"):
+        await world.cell().begin()
+    world.file.unlink()
+    with pytest.raises(FetchError, match="cannot be read"):
+        await world.cell().begin()
+    cell = world.cell()
+    with pytest.raises(EngineError, match=r"engine\.closed"):
+        _ = cell.active
+
+
+async def test_a_publication_is_put_in_force(world: World) -> None:
+    """The next decision is the new law's."""
+    cell = world.cell()
+    await cell.begin()
+    world.publish(NEW, 2)
+
+    await cell.poll()
+
+    assert cell.active.facts.revision == NEW.revision
+    assert ("policy.activated", NEW.revision) in world.told
+    assert set(world.releases.revisions()) == {OLD.revision, NEW.revision}
+
+
+def spoilt(world: World) -> dict[str, Callable[[], bytes]]:
+    """Return what nobody should enforce, by what is wrong with it."""
+    publish = world.publisher.publish
+    mute = with_rules(OLD, route="package vocustody.route\n\ndecision := 1\n")
+    return {
+        "not readable": lambda: b"<html>",
+        "unsigned": lambda: archive.pack(OLD, issued=9),
+        "issued 0 is not newer than 1": lambda: publish(NEW, 0),
+        "issued 1 is not newer than 1": lambda: publish(NEW, 1),
+        "answer.type": lambda: publish(mute, 9),
+        "not in this cell's registry": lambda: publish(foreign(), 9),
+    }
+
+
+def foreign() -> Bundle:
+    """Return the law of a cell with other processors."""
+    rows = [dict(row) for row in OLD.data["processors"]]
+    rows[0]["id"] = "stt.foreign"
+    return small(processors=rows)
+
+
+async def test_what_is_refused_changes_nothing(world: World) -> None:
+    """The old release stays, ages, and the status says what was wrong."""
+    cell = world.cell()
+    await cell.begin()
+    await cell.poll()
+
+    for number, (match, raw) in enumerate(spoilt(world).items(), start=1):
+        archive.place(raw(), world.file)
+        world.at += 100
+        await cell.poll()
+        refusal = world.releases.refusal
+        assert refusal is not None
+        assert match in refusal.fault
+        assert cell.active.facts.revision == OLD.revision
+        assert cell.age == 100 * number
+    assert len([event for event, _ in world.told if event == "policy.refused"]) == 6
+    world.publish(NEW, 10)
+    await cell.poll()
+    assert world.releases.refusal is None
+    assert cell.age == 0
+
+
+async def test_a_refused_publication_confirms_nothing_later(world: World) -> None:
+    """That the source still publishes rubbish says nothing for the release in force."""
+    cell = world.cell()
+    await cell.begin()
+    archive.place(b"rubbish", world.file)
+
+    await cell.poll()
+    world.at += 60
+    await cell.poll()
+
+    assert cell.age == 60
+    assert len([event for event, _ in world.told if event == "policy.refused"]) == 1
+
+
+async def test_an_unchanged_publication_confirms(world: World) -> None:
+    """A source that is there and says the same stands by it."""
+    cell = world.cell()
+    await cell.begin()
+    world.at += 500
+    aged = cell.age
+
+    await cell.poll()
+
+    assert (aged, cell.age) == (500, 0)
+
+
+async def test_a_source_that_is_gone_confirms_nothing(world: World) -> None:
+    """The release decides on, and its age counts."""
+    cell = world.cell()
+    await cell.begin()
+    await cell.poll()
+    world.file.unlink()
+    world.at += 86_401
+
+    with pytest.raises(FetchError):
+        await cell.poll()
+
+    assert cell.age == 86_401
+    assert isinstance(await cell.active.decide(QUESTION), Allowed)
+
+
+async def test_a_restart_is_no_confirmation(world: World) -> None:
+    """Else a cell that is cut off could be kept young by restarting it."""
+    await world.cell().begin()
+    world.file.unlink()
+    world.at += 1000
+    again = world.cell()
+
+    await again.begin()
+
+    assert again.active.facts.revision == OLD.revision
+    assert again.age == 1000
+
+
+async def test_a_key_that_is_out_enforces_nothing(world: World, stranger: Publisher) -> None:
+    """Not even from disk: the next start asks the source."""
+    await world.cell().begin()
+    world.publisher = stranger
+
+    with pytest.raises(BundleError, match="none of the verification keys"):
+        await world.cell().begin()
+
+
+async def test_a_rollback_is_a_pin(world: World) -> None:
+    """At once, whatever is published, over a restart, until it is taken away."""
+    cell = world.cell()
+    await cell.begin()
+    world.publish(NEW, 2)
+    await cell.poll()
+
+    world.releases.pin(OLD.revision)
+    await cell.poll()
+    pinned = cell.active.facts.revision
+    again = world.cell()
+    await again.begin()
+    await again.poll()
+    restarted = again.active.facts.revision
+    world.releases.unpin()
+    await cell.poll()
+
+    assert (pinned, restarted) == (OLD.revision, OLD.revision)
+    assert cell.active.facts.revision == NEW.revision
+
+
+async def test_a_rollback_needs_no_source(world: World) -> None:
+    """In an incident the publisher may be the incident."""
+    cell = world.cell()
+    await cell.begin()
+    world.publish(NEW, 2)
+    await cell.poll()
+    world.file.unlink()
+
+    world.releases.pin(OLD.revision)
+    with pytest.raises(FetchError):
+        await cell.poll()
+
+    assert cell.active.facts.revision == OLD.revision
+
+
+async def test_it_follows_by_itself(world: World) -> None:
+    """In the background, until it is closed; and says once that a release is stale."""
+    cell = world.cell(poll_s=0.01)
+    await cell.begin()
+    cell.start()
+    world.publish(NEW, 2)
+    await until(lambda: cell.active.facts.revision == NEW.revision)
+
+    world.file.unlink()
+    await until(lambda: ("policy.poll_failed", "FetchError") in world.told)
+    world.at += 900
+    await until(lambda: ("policy.stale", NEW.revision) in world.told)
+    await asyncio.sleep(0.05)
+
+    assert world.told.count(("policy.stale", NEW.revision)) == 1
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until *holds*."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - it looks from outside
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pin_does_not_wait_for_the_next_poll(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tick is enough; an hourly poll would make it an hour."""
+    monkeypatch.setattr("policy.follow.TICK_S", 0.01)
+    cell = world.cell(poll_s=3600)
+    await cell.begin()
+    world.publish(NEW, 2)
+    await cell.poll()
+    cell.start()
+
+    world.releases.pin(OLD.revision)
+
+    await until(lambda: cell.active.facts.revision == OLD.revision)
+
+
+class Served:
+    """A server that answers with nothing yet."""
+
+    name = "opa"
+
+    async def evaluate(self, _entrypoint: str, _question: object) -> object:
+        """Give no answer."""
+        raise EngineError("engine.unreachable")
+
+
+async def test_a_server_is_followed_to_what_it_has(world: World) -> None:
+    """What it did not swap to is not confirmed: its age shows that nobody enforces the new law."""
+    server = Served()
+    cell = world.cell(served=True, opened=lambda b: Release(facts=b.facts, engine=server))
+    await cell.begin()
+    await cell.poll()
+    world.publish(NEW, 2)
+    world.at += 50
+
+    await cell.poll()
+
+    assert cell.active.facts.revision == OLD.revision
+    assert cell.active.staged == NEW.facts
+    assert cell.age == 50
+    world.releases.pin(OLD.revision)
+    await cell.poll()
+    assert cell.active.staged is None
+    assert cell.age == 0
+
+
+async def test_after_a_restart_a_server_may_still_be_behind(world: World) -> None:
+    """The release that was staged and the one before are both expected."""
+    server = Served()
+
+    def opened(bundle: Bundle) -> Release:
+        return Release(facts=bundle.facts, engine=server)
+
+    cell = world.cell(served=True, opened=opened)
+    await cell.begin()
+    world.publish(NEW, 2)
+    await cell.poll()
+    again = world.cell(served=True, opened=opened)
+
+    await again.begin()
+
+    assert again.active.facts == OLD.facts
+    assert again.active.staged == NEW.facts
+
+
+async def test_a_bundle_built_here_passes_the_gate_too(world: World) -> None:
+    """Settings can be wrong as well as publications; its age is always nothing."""
+
+    def built(bundle: Bundle) -> Packed:
+        return Packed(bundle=bundle, issued=0, raw=archive.pack(bundle))
+
+    def cell() -> Follower:
+        follower = Follower(
+            world.releases, expected=expecting(OLD), opened=embedded, served=False,
+            now=lambda: world.at, told=lambda *_, **__: None,
+        )  # fmt: skip
+        world.followers.append(follower)
+        return follower
+
+    with pytest.raises(BundleError, match="not in this cell's registry"):
+        await cell().begin(built(foreign()))
+    ours = cell()
+    await ours.begin(built(OLD))
+    world.at += 10_000
+
+    assert ours.age == 0
+    assert world.releases.bundle(OLD.revision)
+    later = cell()
+    await later.begin(built(NEW))
+    assert later.active.facts.revision == NEW.revision
