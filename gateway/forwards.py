@@ -1,0 +1,165 @@
+"""
+Updates for another cell's number: sealed to that cell at once, and durable before 200.
+
+- One WhatsApp app has one callback address, so a delivery may hold updates for numbers of a
+  cell elsewhere. The front door keeps none of it: each update is sealed to the other cell's
+  public key in memory, and only ciphertext is written. It has no key to open it again.
+- Sealing is HPKE base mode (RFC 9180: X25519, HKDF-SHA256, AES-256-GCM), bound to its id,
+  tenant and cell. Base mode proves no sender, so a MAC under the tenant's app secret, which
+  both cells have, stands before the update: who can write to a stream cannot invent updates.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from sqlalchemy import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.errors import ForwardError, NotAcceptedError
+from gateway.schema import forwards
+from gateway.whatsapp.payload import Parsed, Update
+
+LIMIT = 64 * 1024  # bytes of one sealed update
+
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_MAC_BYTES = 32
+_UPDATE: msgspec.json.Decoder[Update] = msgspec.json.Decoder(Update)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The *cell* that another number belongs to, where it stands, and the key to seal to."""
+
+    cell: str
+    region: str
+    key: X25519PublicKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One tenant's numbers in other cells, and the secret that both cells share."""
+
+    numbers: Mapping[str, Target]
+    secret: bytes = field(repr=False)
+
+
+def seal(update: Update, *, forward: str, tenant: str, target: Target, secret: bytes) -> bytes:
+    """Return *update* sealed to *target* under the id *forward*."""
+    context = _context(forward, tenant, target.cell)
+    body = msgspec.json.encode(update)
+    return _SUITE.encrypt(_mac(secret, context, body) + body, target.key, context)
+
+
+def unseal(
+    sealed: bytes,
+    *,
+    forward: str,
+    tenant: str,
+    cell: str,
+    key: X25519PrivateKey,
+    secrets_: Sequence[bytes],
+) -> Update:
+    """
+    Return the update that *sealed* holds for this *cell*.
+
+    Raises:
+        ForwardError: it was not sealed to us under this id and tenant (``forward.sealed``), not
+            by a cell that has one of the tenant's app secrets (``forward.sender``), or it holds
+            no update (``forward.update``).
+
+    """
+    context = _context(forward, tenant, cell)
+    try:
+        opened = _SUITE.decrypt(sealed, key, context)
+    except (InvalidTag, ValueError):
+        raise ForwardError("forward.sealed") from None
+    mac, body = opened[:_MAC_BYTES], opened[_MAC_BYTES:]
+    if not any(hmac.compare_digest(mac, _mac(secret, context, body)) for secret in secrets_):
+        raise ForwardError("forward.sender")
+    try:
+        return _UPDATE.decode(body)
+    except msgspec.DecodeError:
+        raise ForwardError("forward.update") from None
+
+
+def _context(forward: str, tenant: str, cell: str) -> bytes:
+    return b"\x00".join(part.encode() for part in ("vocustody/forward/1", forward, tenant, cell))
+
+
+def _mac(secret: bytes, context: bytes, body: bytes) -> bytes:
+    # A key of its own: what WhatsApp signed with the app secret can never pass for this.
+    key = hmac.new(secret, b"vocustody/forward/1", hashlib.sha256).digest()
+    return hmac.new(key, context + b"\x00" + body, hashlib.sha256).digest()
+
+
+def divided(parsed: Parsed, own: frozenset[str]) -> tuple[Parsed, tuple[Update, ...]]:
+    """Return what is for our *own* numbers, and the updates for others'."""
+    ours = tuple(update for update in parsed.updates if update.phone_number_id in own)
+    theirs = tuple(update for update in parsed.updates if update.phone_number_id not in own)
+    return Parsed(updates=ours, dropped=parsed.dropped), theirs
+
+
+class Forwards:
+    """Writes sealed updates for other cells; *wake* is called after each commit."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        posts: Mapping[str, Post],
+        *,
+        now: Callable[[], datetime],
+        wake: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._posts = posts
+        self._now = now
+        self._wake = wake
+
+    def numbers(self, tenant: str) -> frozenset[str]:
+        """Return the numbers of *tenant* that live in other cells."""
+        post = self._posts.get(tenant)
+        return frozenset(post.numbers) if post else frozenset()
+
+    async def accept(self, tenant: str, updates: Sequence[Update]) -> int:
+        """
+        Make *updates* durable, sealed to the cells of their numbers; return how many.
+
+        Raises `NotAcceptedError` if the database does not answer, or for an update that is too
+        large to hand on: WhatsApp then delivers again.
+        """
+        if not updates:
+            return 0
+        at = int(self._now().timestamp() * 1_000_000)
+        rows = [self._row(tenant, update, at) for update in updates]
+        try:
+            async with self._engine.begin() as tx:
+                await tx.execute(insert(forwards), rows)
+        except (SQLAlchemyError, OSError):
+            raise NotAcceptedError("database.unavailable") from None
+        self._wake()
+        return len(rows)
+
+    def _row(self, tenant: str, update: Update, at: int) -> dict[str, object]:
+        post = self._posts[tenant]
+        target = post.numbers[update.phone_number_id]
+        forward = f"f_{secrets.token_hex(16)}"
+        sealed = seal(update, forward=forward, tenant=tenant, target=target, secret=post.secret)
+        if len(sealed) > LIMIT:
+            raise NotAcceptedError("forward.too_large")
+        return {
+            "id": forward,
+            "tenant": tenant,
+            "cell": target.cell,
+            "region": target.region,
+            "sealed": sealed,
+            "created_at": at,
+        }
