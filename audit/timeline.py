@@ -5,11 +5,14 @@ What happened to an artifact, told from its leaves; pure.
   open. Every other leaf is a fact: an entry of no length.
 - Before ``job.accepted`` an artifact is "unknown to us"; until ``artifact.stored`` it is
   "announced" (WhatsApp holds it); until ``artifact.destroyed`` it is "kept".
+- What a row declared of a processor's place stands beside what was observed of the connection
+  (`compared`); nothing observed is said as such.
 - An instant belongs to a touch from its beginning to its end, both included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from audit.errors import NotInLogError
 from audit.model import Entry, Event, EventType, Leaf, Whereabouts
@@ -71,6 +74,29 @@ def whereabouts(artifact: str, at: datetime, leaves: Sequence[Leaf]) -> Whereabo
         following=following,
         sentence=f"{told}; {_handled(handling, at)}.{_next(following, at)}",
     )
+
+
+def compared(entry: Entry) -> str:
+    """Return what *entry* says was declared and observed of a connection; empty if neither is."""
+    declared, detail = entry.detail.get("declared"), entry.detail
+    if not isinstance(declared, Mapping) and "host" not in detail and "peer" not in detail:
+        return ""
+    place = "nothing"
+    if isinstance(declared, Mapping):
+        hosts = " or ".join(map(str, declared.get("hosts", ())))
+        place = f"{hosts} in {declared.get('region')} ({declared.get('country')})"
+    return f"declared {place}, observed {_seen(detail)}"
+
+
+def _seen(detail: Mapping[str, Any]) -> str:
+    peers = detail.get("peers") or [peer for peer in (detail.get("peer"),) if peer]
+    parts = [
+        str(detail["host"]) if detail.get("host") else "",
+        f"at {' and '.join(map(str, peers))}" if peers else "",
+        f"by {detail['tls']}" if detail.get("tls") else "",
+    ]
+    told = " ".join(filter(None, parts)) or "nothing of the connection"
+    return f"{told}, which says of itself {detail['region']}" if detail.get("region") else told
 
 
 def _touch(began: Leaf, ended: Leaf | None) -> Entry:
@@ -156,7 +182,7 @@ def _handled(handling: Sequence[Entry], at: datetime) -> str:
         return "nobody was handling it"
     return " and ".join(
         f"{_who(entry)} was handling it: {entry.what}, since {_short(entry.began, at)} UTC,"
-        f" {_under(entry)}"
+        f" {_under(entry)}{_beside(entry)}"
         for entry in handling
     )
 
@@ -167,8 +193,12 @@ def _next(entry: Entry | None, at: datetime) -> str:
     until = f"to {_short(entry.ended, at)} UTC" if entry.ended else "UTC (no end recorded)"
     return (
         f" Next, from {_short(entry.began, at)} {until}, {_who(entry)} handled it:"
-        f" {entry.what}, {entry.outcome or 'open'}, {_under(entry)}."
+        f" {entry.what}, {entry.outcome or 'open'}, {_under(entry)}{_beside(entry)}."
     )
+
+
+def _beside(entry: Entry) -> str:
+    return f" ({told})" if (told := compared(entry)) else ""
 
 
 def _who(entry: Entry) -> str:

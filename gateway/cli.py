@@ -20,12 +20,26 @@ from typer.exceptions import TyperException
 from audit import verify as verifier
 from audit.errors import AuditError
 from audit.model import Entry
-from gateway import compose, inspect, log, settings
-from gateway.compose import doctor, rules, serve, stores
+from audit.timeline import compared
+from gateway import compose, findings, inspect, log, register, replayed, settings
+from gateway.compose import (
+    crossings,
+    doctor,
+    egress,
+    engines,
+    people,
+    publication,
+    replays,
+    rules,
+    serve,
+    stores,
+    surroundings,
+)
 from gateway.demo import story
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.settings import Settings
-from policy.errors import PolicyError
+from policy.errors import BundleError, PolicyError
+from policy.signing import KEYID
 from residency.errors import ResidencyError
 from vault.errors import VaultError
 
@@ -39,11 +53,20 @@ app = typer.Typer(
 )
 policy_app = typer.Typer(no_args_is_help=True, help="The policy bundle.")
 app.add_typer(policy_app, name="policy")
+consent_app = typer.Typer(no_args_is_help=True, help="The ledger of consents.")
+app.add_typer(consent_app, name="consent")
+subject_app = typer.Typer(no_args_is_help=True, help="What is declared of a person.")
+app.add_typer(subject_app, name="subject")
+findings_app = typer.Typer()
+app.add_typer(findings_app, name="findings")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file (or set VOCUSTODY_CONFIG).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A bundle (.tar.gz).")]
+KeyId = Annotated[str, typer.Option("--keyid", help="The key's name in OPA's configuration.")]
+Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="A pseudonym (s_).")]
 Ident = Annotated[str, typer.Argument(metavar="ID", help="An artifact (a_), job (j_) or touch.")]
 
 
@@ -71,6 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve_command(config: Config = None) -> int:
     """Run one cell until it is stopped."""
     serve.serve(_settings(config))
+    return 0
+
+
+@app.command("egress")
+def egress_command(config: Config = None) -> int:
+    """Run the egress broker beside the gateway, until it is stopped."""
+    egress.run(_settings(config))
     return 0
 
 
@@ -128,6 +158,87 @@ def handovers_command(config: Config = None, as_json: AsJson = False) -> int:  #
     return 0
 
 
+@app.command("processors")
+def processors_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """List the registry: declared beside observed, and who is eligible and why not."""
+    loaded = _settings(config)
+    found = asyncio.run(_processors(loaded))
+    print(_json(found) if as_json else "\n".join(map(_processor, found)))
+    return 1 if any(row["differences"] for row in found) else 0
+
+
+@app.command("transfers")
+def transfers_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """List the transfer impact records: what left its country, to whom, on which ground."""
+    loaded = _settings(config)
+    shelf, cell = stores.shelf(loaded), loaded.cell
+
+    async def ask(engine: Any) -> list[dict[str, Any]]:
+        known = rules.registry(loaded)
+        found = await register.moved(known, shelf, engine, cell=cell.id, region=cell.region)
+        return [asdict(record) for record in found]
+
+    _rows(asyncio.run(_with_database(config, ask)), as_json)
+    return 0
+
+
+@findings_app.callback(invoke_without_command=True)
+def findings_alone(context: typer.Context, config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """Where what was seen is not what was declared; by itself, the list."""
+    return 0 if context.invoked_subcommand else findings_command(config, as_json)
+
+
+@findings_app.command("list")
+def findings_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """List the findings about processors, the newest first; 1 if one is in force."""
+    found = asyncio.run(_with_database(config, register.listed))
+    _rows(found, as_json)
+    return 1 if any(row["in_force"] for row in found) else 0
+
+
+@findings_app.command("close")
+def close_command(
+    ident: Annotated[str, typer.Argument(metavar="ID", help="A finding (f_).")],
+    by: Annotated[str, typer.Option("--by", help="Who looked at it.")],
+    why: Annotated[str, typer.Option("--why", help="What came of it.")],
+    config: Config = None,
+) -> int:
+    """Close a finding; the suspension ends when the running cell has it on the trail."""
+
+    async def ask(engine: Any) -> list[dict[str, Any]]:
+        await findings.close(engine, ident, by=by, why=why, at=surroundings.now())
+        return []
+
+    asyncio.run(_with_database(config, ask))
+    print(f"{ident}: closed by {by}")
+    return 0
+
+
+@consent_app.command("history")
+def history_command(subject: Subject, config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """List everything a person agreed to, refused or took back."""
+    rows = asyncio.run(_with_database(config, lambda engine: people.history(engine, subject)))
+    _rows(rows, as_json)
+    return 0
+
+
+@subject_app.command("declare")
+def declare_command(
+    subject: Subject,
+    residence: Annotated[str | None, typer.Option("--residence", help="Such as DE.")] = None,
+    minor: Annotated[bool | None, typer.Option("--minor/--adult")] = None,
+    config: Config = None,
+    as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
+) -> int:
+    """Declare where a person lives, or that they are a minor; counts from the next note on."""
+
+    async def ask(engine: Any) -> list[dict[str, Any]]:
+        return await people.declare(engine, subject, residence=residence, minor=minor)
+
+    _rows(asyncio.run(_with_database(config, ask)), as_json)
+    return 0
+
+
 @app.command("export-log")
 def export_command(
     to: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory.")],
@@ -165,16 +276,156 @@ def demo_command(
 
 @policy_app.command("bundle")
 def bundle_command(
-    to: Annotated[Path, typer.Argument(metavar="FILE", help="A new .tar.gz for an OPA server.")],
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="A new .tar.gz.")],
     config: Config = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Sign with this P-256 private key (PEM).")
+    ] = None,
+    keyid: KeyId = KEYID,
 ) -> int:
-    """Write the bundle that this cell enforces, for an OPA server to load."""
-    print(rules.write_bundle(_settings(config), to))
+    """Write the bundle of this cell's registry and settings, signed if a key is given."""
+    signer = publication.signer(key, keyid) if key else None
+    print(rules.write_bundle(_settings(config), to, signer))
     return 0
+
+
+@policy_app.command("sign")
+def sign_command(
+    path: BundleFile,
+    key: Annotated[Path, typer.Option("--key", help="A P-256 private key (PEM).")],
+    keyid: KeyId = KEYID,
+) -> int:
+    """Sign a bundle in place; needs no settings and no server."""
+    print(publication.sign(path, key, keyid))
+    return 0
+
+
+@policy_app.command("check")
+def check_command(path: BundleFile, config: Config = None) -> int:
+    """Say whether this cell would enforce a bundle, and if not, why."""
+    chosen = _settings(config)
+    try:
+        print(asyncio.run(publication.check(chosen, rules.registry(chosen), path)))
+    except BundleError as exc:
+        print(f"refused: {exc}")
+        return 1
+    return 0
+
+
+@policy_app.command("status")
+def status_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """Show the release in force: its age, its pin, and what was refused since."""
+    found = publication.status(_settings(config))
+    _rows([asdict(found)], as_json)
+    return 1 if found.stale or found.refused else 0
+
+
+@policy_app.command("rollback")
+def rollback_command(
+    revision: Annotated[
+        str | None, typer.Argument(metavar="REVISION", help="Default: the one before.")
+    ] = None,
+    config: Config = None,
+    unpin: Annotated[bool, typer.Option("--unpin", help="Follow the source again.")] = False,  # noqa: FBT002
+) -> int:
+    """Enforce a kept release, whatever is published, until it is unpinned."""
+    chosen = _settings(config)
+    if unpin:
+        publication.releases(chosen).unpin()
+        return 0
+    print(publication.roll_back(chosen, revision))
+    return 0
+
+
+@app.command("cell-key")
+def cell_key_command(
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="A new private key file.")],
+) -> int:
+    """Make the key that other cells' front doors seal updates to; prints the public file."""
+    print(crossings.make_key(to))
+    return 0
+
+
+@policy_app.command("replay")
+def replay_command(
+    bundle: Annotated[Path, typer.Option("--bundle", help="The candidate, a .tar.gz.")],
+    config: Config = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Made at this time (ISO 8601) or later.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000)] = 10_000,
+    as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
+) -> int:
+    """
+    Show which stored decisions another bundle would change.
+
+    Each is first reproduced, byte for byte, under the bundle that made it. The candidate needs
+    no signature: nothing enforces it here.
+
+    Exit status: 0 nothing would change, 1 something would, 2 misuse or something missing,
+    3 something did not reproduce.
+    """
+    after = inspect.moment(since) if since else None
+    report = asyncio.run(replays.replayed(_settings(config), bundle, since=after, limit=limit))
+    print(_json(report.summary) if as_json else "\n".join(replayed.report(report)))
+    return report.status
+
+
+@policy_app.command("explain")
+def explain_command(
+    decision: Annotated[str, typer.Argument(metavar="DECISION", help="A decision (d_).")],
+    config: Config = None,
+    as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
+) -> int:
+    """
+    Show why a decision chose whom it chose, for each processor of the registry it knew.
+
+    Exit status: 0 the decision came back as it was made, 2 it is unknown or gone, 3 it did not.
+    """
+    found = asyncio.run(replays.explained(_settings(config), decision))
+    print(_json(found.summary) if as_json else "\n".join(replayed.explanation(found)))
+    return found.status
 
 
 def _settings(config: Path | None) -> Settings:
     return settings.load(compose.config_path(config))
+
+
+async def _processors(loaded: Settings) -> list[dict[str, Any]]:
+    try:
+        engine = stores.existing_database(loaded)
+    except MissingPartError:  # a cell that never ran has seen nothing
+        engine = None
+    try:
+        return await register.processors(
+            rules.registry(loaded),
+            engine,
+            built=engines.BUILT,
+            region=loaded.cell.region,
+            today=surroundings.now().date(),
+        )
+    finally:
+        if engine is not None:
+            await engine.dispose()
+
+
+def _processor(row: dict[str, Any]) -> str:
+    declared, observed = row["declared"], row["observed"]
+    state = "eligible" if row["eligible"] else f"not eligible: {'; '.join(row['why_not'])}"
+    seen = [
+        f"{fact} {observed[fact]['value']} ({observed[fact]['basis']})"
+        for fact in register.FACTS
+        if fact in observed
+    ]
+    hosts = ", ".join(declared["hosts"]) or "inside the cell"
+    return "\n".join(
+        [
+            f"{row['processor']}  {row['vendor']}  {state}",
+            f"  declared: {declared['region']} ({declared['country']}), {hosts}",
+            f"  observed: {', '.join(seen) or 'nothing yet (unknown)'}",
+            *(f"  DIFFERS: {difference}" for difference in row["differences"]),
+        ]
+    )
 
 
 async def _with_database(config: Path | None, ask: Any) -> list[dict[str, Any]]:
@@ -202,6 +453,7 @@ def _table(entries: Sequence[Entry]) -> str:
         f"{_span(entry)}  {entry.what}"
         f"{'  ' + entry.processor if entry.processor else ''}"
         f"{'  ' + entry.outcome if entry.outcome else ''}"
+        f"{'  ' + told if (told := compared(entry)) else ''}"
         for entry in entries
     )
 

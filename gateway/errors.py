@@ -12,6 +12,14 @@ class GatewayError(Exception):
     """Root of this package's errors."""
 
 
+class ForwardError(GatewayError):
+    """What came from another cell is not an update for us; *code* says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class SettingsError(GatewayError):
     """The settings cannot be used; *faults* lists every one as ``path: fault (fix)``."""
 

@@ -2,22 +2,30 @@
 Walk the decision's allow-list, in its order, until a processor answers.
 
 - Nothing outside the list is ever tried; an empty or exhausted list is `NoProcessorError`.
-- Each try is a touch, whatever became of it, and each has its own deadline.
+- Each try is a touch, whatever became of it, and has a deadline. Vendors share `VENDORS_S`, so
+  that a person hears something in time whoever is silent.
+- A processor that is full is waited for a moment if nobody else is free: a place of the list is
+  better than none.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from gateway.note import Note
+from gateway.passage import leaving
 from gateway.ports import Ports
-from gateway.touch import touching
 from policy.model import Allowed
 from residency import route
-from residency.errors import ProcessorBusyError, ProcessorError
-from residency.model import Observed
+from residency.errors import NoProcessorError, ProcessorBusyError, ProcessorError
+from residency.model import Observed, Passage
 
-DEADLINE_S = {"speak": 10.0, "transcribe": 20.0, "understand": 5.0}
+DEADLINE_S = {"speak": 10.0, "transcribe": 20.0, "understand": 5.0}  # inside the cell
+VENDOR_S = 5.0  # of one try outside it: a slow vendor leaves time for the next
+VENDORS_S = 8.0  # of all tries outside it
+LEAST_S = 0.5  # with less than this left a vendor is not worth a touch
+MOST_TRIES = 3
+WAIT_S = 2.0
 STAGE = {"speak": "tts", "transcribe": "stt", "understand": "nlu"}
 
 
@@ -40,7 +48,7 @@ async def through(
     action: str,
     artifact: str,
     adapters: Mapping[str, Adapter],
-    call: Callable[[Adapter], Awaitable[Answer]],
+    call: Callable[[Adapter, Passage], Awaitable[Answer]],
     ports: Ports,
 ) -> Answer:
     """
@@ -48,12 +56,21 @@ async def through(
 
     Raises `NoProcessorError` when none is left; a processor's own error never leaves here.
     """
-    left = list(allowed.processors)
-    while True:
-        chosen = route.choose(left, admit=ports.health.admit, have=adapters)
+    left = [processor for processor in allowed.processors if processor in adapters]
+    now = asyncio.get_running_loop().time
+    vendors_until = now() + VENDORS_S
+    for _ in range(MOST_TRIES):
+        chosen = await _chosen(left, note.tenant.id, ports)
         left.remove(chosen)
+        deadline_s = DEADLINE_S[action]
+        if ports.processors[chosen].hosts:
+            deadline_s = min(VENDOR_S, vendors_until - now())
         try:
-            answer = await _touch(note, allowed, action, artifact, chosen, adapters, call, ports)
+            if deadline_s < LEAST_S and ports.processors[chosen].hosts:
+                continue
+            answer = await _touch(
+                note, allowed, action, artifact, chosen, adapters, call, ports, deadline_s
+            )
         except ProcessorBusyError:
             ports.health.failed(chosen)
         except ProcessorError:
@@ -61,6 +78,32 @@ async def through(
         else:
             ports.health.succeeded(chosen)
             return answer
+        finally:
+            ports.limits.leave(chosen, note.tenant.id)
+    raise NoProcessorError(f"{MOST_TRIES} processors were tried")
+
+
+async def _chosen(left: Sequence[str], tenant: str, ports: Ports) -> str:
+    """Return the first of *left* that is healthy and has a place, which is then taken."""
+
+    def admit(processor: str) -> bool:
+        if not ports.limits.enter(processor, tenant):
+            full.append(processor)
+            return False
+        if ports.health.admit(processor):
+            return True
+        ports.limits.leave(processor, tenant)
+        return False
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + WAIT_S
+    while True:
+        full: list[str] = []
+        try:
+            return route.choose(left, admit=admit, have=left)
+        except NoProcessorError:
+            if not full or not await ports.limits.freed(until - loop.time()):
+                raise
 
 
 async def _touch(
@@ -70,18 +113,20 @@ async def _touch(
     artifact: str,
     chosen: str,
     adapters: Mapping[str, Adapter],
-    call: Callable[[Adapter], Awaitable[Answer]],
+    call: Callable[[Adapter, Passage], Awaitable[Answer]],
     ports: Ports,
+    deadline_s: float,
 ) -> Answer:
     processor = ports.processors[chosen]
-    matter = note.matter(artifact, allowed.provenance.id)
     with ports.metrics.timed(
         STAGE[action], processor=chosen, tenant=note.tenant.id, region=processor.region
     ):
-        async with touching(ports.trail, matter, processor, action, now=ports.now) as touch:
+        async with leaving(
+            note, processor, action, artifact, allowed, ports, deadline_s=deadline_s
+        ) as (touch, passage):
             try:
-                async with asyncio.timeout(DEADLINE_S[action]):
-                    answer = await call(adapters[chosen])
+                async with asyncio.timeout(deadline_s):
+                    answer = await call(adapters[chosen], passage)
             except TimeoutError:
                 raise ProcessorBusyError(f"{chosen}: late") from None
             touch.observe(answer.observed)

@@ -17,6 +17,8 @@ _INLINE = {
     "access_token": "access_token_file",
     "app_secret": "app_secret_files",
     "app_secrets": "app_secret_files",
+    "credentials": "credentials_file",
+    "key": "key_file",
     "password": "password_file",
     "secret_key": "secret_key_file",
     "token": "token_file",

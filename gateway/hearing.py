@@ -16,17 +16,19 @@ import msgspec
 
 from gateway import crashpoint, outbox, record
 from gateway.audio import prepare
-from gateway.errors import ChannelError, SilentError
+from gateway.errors import ChannelError, LeaseLostError, SilentError
 from gateway.fallback import through
+from gateway.jobs import WITHDRAWN
 from gateway.note import Note
+from gateway.passage import leaving
 from gateway.permit import permitted
 from gateway.ports import Ports
 from gateway.session import Memory
-from gateway.touch import touching
+from gateway.whatsapp.media import DEADLINE_S
 from gateway.whatsapp.payload import VoiceNote
 from policy.model import Allowed, Stage
 from residency.errors import ProcessorRefusedError
-from residency.model import Audio, Transcript
+from residency.model import Audio, Passage, Transcript
 from residency.ports import SpeechToText
 from vault.errors import GoneError
 from vault.model import Artifact, Kind
@@ -60,7 +62,7 @@ async def words(note: Note, known: Memory, ports: Ports) -> Transcript:
             "transcribe",
             note.job.artifact,
             ports.hearing,
-            lambda processor: _transcribe(processor, audio, languages),
+            lambda processor, passage: _transcribe(processor, audio, languages, passage),
             ports,
         )
     seconds = allowed.obligations.transcript_seconds
@@ -76,6 +78,14 @@ async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Port
     with ports.metrics.timed("seal", tenant=note.tenant.id, region=note.region):
         kept = await ports.custody.put(content, label, ports.now() + timedelta(seconds=seconds))
     await record.kept(note, kept, ports)
+    try:
+        await ports.jobs.check(note.job)
+    except LeaseLostError:
+        # An erasure that listed what there was may have been faster than the row of this one.
+        if await ports.jobs.taken_back(note.job.id):
+            await ports.custody.destroy(kept, reason=WITHDRAWN)
+            await record.destructions(ports)
+        raise
     return kept
 
 
@@ -92,7 +102,9 @@ async def _typing_shown(note: Note, ports: Ports) -> AsyncIterator[None]:
 async def _show_typing(note: Note, ports: Ports) -> None:
     allowed = await permitted(note, Stage.REPLY, ports)
     graph = ports.graphs[note.message.phone_number_id]
-    await outbox.typing(note, allowed, lambda _: graph.typing(note.message.id), ports)
+    await outbox.typing(
+        note, allowed, lambda _, passage: graph.typing(note.message.id, passage=passage), ports
+    )
 
 
 async def _captured(note: Note, ports: Ports) -> bytes:
@@ -112,12 +124,15 @@ async def _captured(note: Note, ports: Ports) -> bytes:
 
 async def _fetched(note: Note, allowed: Allowed, ports: Ports) -> bytes:
     processor = ports.processors[allowed.processors[0]]
-    matter = note.matter(note.job.artifact, allowed.provenance.id)
+    artifact = note.job.artifact
     with ports.metrics.timed(
         "media_fetch", processor=processor.id, tenant=note.tenant.id, region=note.region
     ):
-        async with touching(ports.trail, matter, processor, "fetch", now=ports.now) as touch:
-            fetched = await ports.media[note.message.phone_number_id].fetch(_voice(note))
+        async with leaving(
+            note, processor, "fetch", artifact, allowed, ports, deadline_s=DEADLINE_S
+        ) as (touch, passage):
+            source = ports.media[note.message.phone_number_id]
+            fetched = await source.fetch(_voice(note), passage=passage)
             touch.observe(fetched.observed)
     return fetched.content
 
@@ -126,10 +141,13 @@ async def _forgotten_at_whatsapp(note: Note, allowed: Allowed, ports: Ports) -> 
     # WhatsApp keeps its copy for days: asking it to delete shortens that, and the answer to the
     # person does not depend on it.
     processor = ports.processors[allowed.processors[0]]
-    matter = note.matter(note.job.artifact, allowed.provenance.id)
+    artifact = note.job.artifact
     with contextlib.suppress(ChannelError):
-        async with touching(ports.trail, matter, processor, "delete-media", now=ports.now):
-            await ports.media[note.message.phone_number_id].delete(_voice(note).media_id)
+        async with leaving(
+            note, processor, "delete-media", artifact, allowed, ports, deadline_s=DEADLINE_S
+        ) as (_, passage):
+            source = ports.media[note.message.phone_number_id]
+            await source.delete(_voice(note).media_id, passage=passage)
 
 
 async def _prepared(content: bytes, note: Note, ports: Ports) -> Audio:
@@ -141,9 +159,9 @@ async def _prepared(content: bytes, note: Note, ports: Ports) -> Audio:
 
 
 async def _transcribe(
-    processor: SpeechToText, audio: Audio, languages: tuple[str, ...]
+    processor: SpeechToText, audio: Audio, languages: tuple[str, ...], passage: Passage
 ) -> Transcript:
-    heard = await processor.transcribe(audio, languages=languages)
+    heard = await processor.transcribe(audio, languages=languages, passage=passage)
     if not heard.text.strip():
         # Somebody spoke and nothing was heard: that is a failure, not an empty message.
         raise ProcessorRefusedError(f"{processor.processor.id}: empty")

@@ -26,10 +26,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway import db
 from gateway.errors import LeaseLostError
 from gateway.schema import inbox, jobs, relay, replies
 
 LEASE_S = 60
+REVOKED = "person.revoked"
+WITHDRAWN = "consent.withdrawn"
+TAKEN_BACK = frozenset({REVOKED, WITHDRAWN})
 
 
 class State(StrEnum):
@@ -144,10 +148,23 @@ class Jobs:
             woken = await self._wake_next(tx, job.conversation)
         self._woken(woken)
 
-    async def identify(self, job: Job, subject: str) -> None:
-        """Note whose *job* this is."""
+    async def identify(self, job: Job, subject: str, purpose: str = "") -> None:
+        """Note whose *job* this is, and for which purpose it works."""
         async with self._engine.begin() as tx:
-            await _fenced(tx, job, {"subject": subject})
+            await _fenced(tx, job, {"subject": subject, "purpose": purpose})
+
+    async def check(self, job: Job) -> None:
+        """Raise `LeaseLostError` if *job* is no longer ours; it only reads: ask it often."""
+        query = select(jobs.c.id).where(_held(job))
+        async with db.reading(self._engine) as tx:
+            if (await tx.execute(query)).first() is None:
+                raise LeaseLostError(job.id)
+
+    async def taken_back(self, job_id: str) -> bool:
+        """Whether the person ended *job_id* by taking a consent or a message back."""
+        query = select(jobs.c.reason).where((jobs.c.id == job_id) & (jobs.c.state == State.REFUSED))
+        async with db.reading(self._engine) as tx:
+            return (await tx.execute(query)).scalar() in TAKEN_BACK
 
     async def unpark(self, subject: str, deadline_at: datetime) -> list[str]:
         """Make the person's parked jobs accepted again, due by *deadline_at*; return them."""
@@ -169,6 +186,36 @@ class Jobs:
     async def discard_parked(self, subject: str, reason: str) -> list[tuple[str, str, str]]:
         """End the person's parked jobs; return their (job, artifact, tenant) ids."""
         return await self._refuse_parked(jobs.c.subject == subject, reason)
+
+    async def stop(
+        self, subject: str, purpose: str, reason: str, *, by: Job
+    ) -> list[tuple[str, str, str]]:
+        """
+        End the person's open jobs of *purpose*, and have their others begin again.
+
+        Whoever works on one of them loses it: no further touch of it begins, and nothing that it
+        knows is written any more. *by*, which says so, goes on, and so do urgent ones, lest two of
+        them stop each other for ever. Return the (job, artifact, tenant) ids of those that ended.
+        """
+        theirs = (jobs.c.subject == subject) & (jobs.c.id != by.id)
+        opened = jobs.c.state.in_([State.ACCEPTED, State.PARKED])
+        over = _released(State.REFUSED, reason) | {"ended_at": micros(self._now())}
+        again = {"lease_owner": None, "lease_until": 0, "next_try_at": 0}
+        fenced = {"fence": jobs.c.fence + 1}
+        rests = theirs & opened & (jobs.c.purpose == purpose)
+        others = theirs & (jobs.c.purpose != purpose) & jobs.c.lease_owner.is_not(None)
+        others &= (jobs.c.state == State.ACCEPTED) & jobs.c.urgent.is_(False)
+        async with self._engine.begin() as tx:
+            query = update(jobs).where(rests).values(over | fenced).returning(jobs)
+            ended = (await tx.execute(query)).all()
+            await _forget(tx, [row.id for row in ended])
+            query = update(jobs).where(others).values(again | fenced).returning(jobs)
+            woken = [row.id for row in (await tx.execute(query)).all()]
+            await self._tell(tx, woken)
+            for conversation in {row.conversation for row in ended}:
+                woken += await self._wake_next(tx, conversation)
+        self._woken(woken)
+        return [(row.id, row.artifact, row.tenant) for row in ended]
 
     async def discard(self, artifact: str, reason: str) -> list[tuple[str, str, str]]:
         """
@@ -304,15 +351,18 @@ def _released(state: State, reason: str) -> dict[str, object]:
 
 
 async def _fenced(tx: AsyncConnection, job: Job, values: Mapping[str, object]) -> None:
-    held = (
+    changed = await tx.execute(update(jobs).where(_held(job)).values(values))
+    if changed.rowcount != 1:
+        raise LeaseLostError(job.id)
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    return (
         (jobs.c.id == job.id)
         & (jobs.c.fence == job.fence)
         & (jobs.c.lease_owner == job.owner)
         & (jobs.c.state == State.ACCEPTED)
     )
-    changed = await tx.execute(update(jobs).where(held).values(values))
-    if changed.rowcount != 1:
-        raise LeaseLostError(job.id)
 
 
 def _job(row: Row[tuple[object, ...]], now: Callable[[], datetime]) -> Job:

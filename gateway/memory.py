@@ -1,5 +1,7 @@
 """A conversation's memory in the database: sealed under the subject's key, one row each."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,6 +50,12 @@ async def remember(tx: AsyncConnection, note: Note, kept: bytes, ports: Ports) -
 
 def _context(note: Note) -> str:
     return f"session/{note.job.conversation}"
+
+
+async def forget_subjects(subjects: Sequence[str], ports: Ports) -> None:
+    """Forget every conversation with these."""
+    async with ports.engine.begin() as tx:
+        await tx.execute(delete(sessions).where(sessions.c.subject.in_(subjects)))
 
 
 async def forget(note: Note, ports: Ports) -> None:

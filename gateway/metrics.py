@@ -11,7 +11,7 @@ So no phone number, message id or text becomes a label, and the number of series
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -127,11 +127,31 @@ class Metrics:
         self._updates = self._counter("updates", "Updates accepted", "kind", "tenant")
         self._dropped = self._counter("dropped", "Parts of payloads counted and dropped", "part")
         self._decisions = self._counter("decisions", "Decisions", "stage", "outcome", "reason")
+        self._unkept = self._counter(
+            "decisions_unkept", "Decisions without a replay input", "reason"
+        )
         self._jobs = self._counter("jobs_ended", "Jobs that came to an end", "state")
         self._errors = self._counter("jobs_interrupted", "Errors of jobs", "outcome", "reason")
         self._replies = self._counter("replies", "What became of replies", "kind", "state")
         self._dead = self._counter("dead_letters", "Jobs put among the dead letters", "reason")
         self._handovers = self._counter("handovers", "Handed over to a human", "reason")
+
+        self._findings = self._counter(
+            "findings", "Differences between declared and observed", "processor", "kind", "severity"
+        )
+        self._suspended = Gauge(
+            "vocustody_processors_suspended",
+            "How many processors rest because of a finding",
+            registry=self._registry,
+        )
+
+    def watch_policy(self, age: Callable[[], float]) -> None:
+        """Ask *age* at each scrape for how long nobody has stood by the bundle in force."""
+        Gauge(
+            "vocustody_policy_age_seconds",
+            "Since when the source of the policy bundle has not confirmed the one in force",
+            registry=self._registry,
+        ).set_function(age)
 
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         return Counter(f"vocustody_{name}", says, labels, registry=self._registry)
@@ -187,6 +207,10 @@ class Metrics:
             self._kinds(stage), self._states(outcome), self._reasons(first)
         ).inc()
 
+    def unkept(self, reason: str, count: int) -> None:
+        """Count *count* decisions whose input was not kept; the log still has the decisions."""
+        self._unkept.labels(self._reasons(reason)).inc(count)
+
     def ended(self, state: str) -> None:
         """Count a job that ended in *state*."""
         self._jobs.labels(self._states(state)).inc()
@@ -206,6 +230,15 @@ class Metrics:
     def handed_over(self, reason: str) -> None:
         """Count a handover to a human."""
         self._handovers.labels(self._reasons(reason)).inc()
+
+    def found(self, processor: str, kind: str, severity: str) -> None:
+        """Count a difference between what a processor declares and what was seen of it."""
+        whose = _one_of(self._processors, processor)
+        self._findings.labels(whose, self._kinds(kind), self._states(severity)).inc()
+
+    def suspended(self, count: int) -> None:
+        """Set how many processors rest because of a finding."""
+        self._suspended.set(count)
 
     def overdue(self, seconds: float) -> None:
         """Set how late the most overdue deletion is."""

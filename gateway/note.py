@@ -8,20 +8,22 @@ nowhere but in the sealed update, which goes when the job ends.
 import hashlib
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway import db, log
+from gateway import db, log, subjects
 from gateway.errors import LeaseLostError
 from gateway.inbox import keyed
 from gateway.jobs import Job
 from gateway.ports import Ports
-from gateway.schema import aliases, inbox, jobs
+from gateway.schema import aliases, inbox
 from gateway.settings import Tenant
-from gateway.touch import Matter
+from gateway.touch import Leave, Matter
 from gateway.whatsapp.payload import Choice, Edited, Identity, Message, Text, VoiceNote
+from policy import consent
 from residency.jurisdiction import locate
 from residency.model import Jurisdiction
 from vault.model import Kind, Label
@@ -40,6 +42,7 @@ class Note:
     subject: str
     jurisdiction: Jurisdiction
     region: str
+    minor: bool = False
 
     @property
     def spoken(self) -> bool:
@@ -77,6 +80,10 @@ class Note:
             region=self.region,
         )
 
+    def leave(self, ports: Ports) -> Leave:
+        """Return the question whether this note may still be worked on, for `touching`."""
+        return partial(ports.jobs.check, self.job)
+
     def matter(self, artifact_id: str, decision: str) -> Matter:
         """Return what a touch of *artifact_id* under *decision* is about."""
         return Matter(
@@ -105,20 +112,23 @@ async def opened(job: Job, ports: Ports) -> Note:
     message = msgspec.json.decode(body, type=Message)
     tenant = ports.tenants[job.tenant]
     subject = await pseudonym(message.sender, tenant.id, ports)
-    await ports.jobs.identify(job, subject)
-    return Note(
+    declared = await subjects.declared(ports.engine, subject)
+    note = Note(
         job=job,
         message=message,
         tenant=tenant,
         subject=subject,
         jurisdiction=locate(
-            declared=None,
+            declared=declared.residence,
             phone=message.sender.phone,
             bsuid=message.sender.bsuid,
             tenant=tenant.jurisdiction,
         ),
         region=ports.region,
+        minor=declared.minor,
     )
+    await ports.jobs.identify(job, subject, note.purpose)
+    return note
 
 
 async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:
@@ -126,18 +136,37 @@ async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:
     Return the random subject behind *identity*; every known alias leads to the same one.
 
     Two subjects that turn out to be one person become the one known by user id, if there is
-    one. The other's consents do not move: whoever cannot be found to have agreed is asked again.
+    one. What the other agreed to or took back counts from then on: the newest of both.
     """
-    names = await _names(identity, tenant, ports)
-    async with ports.engine.begin() as tx:
-        return await _linked(tx, tenant, names)
+    return await _person(await _names(identity, tenant, ports), tenant, ports)
 
 
 async def link(old: Identity, new: Identity, tenant: str, ports: Ports) -> None:
     """Let *new* lead to the subject of *old*: a person changed number or user id."""
     names = await _names(old, tenant, ports) + await _names(new, tenant, ports)
+    await _person(names, tenant, ports)
+
+
+async def carry_over(old: str, new: str, tenant: str, ports: Ports) -> None:
+    """Let the rows of *old* in the ledger of consents count for *new*, too; again is once."""
+    for row in consent.carried(await ports.consents.history(tenant, old), new):
+        await ports.consents.record(row)
+
+
+async def _person(names: list[str], tenant: str, ports: Ports) -> str:
+    async with db.reading(ports.engine) as tx:
+        known = await _subjects(tx, names)
+    subject, *others = dict.fromkeys(known[name] for name in names if name in known) or ("",)
+    if len(known) == len(set(names)) and not others:
+        return subject
+    for other in others:
+        # Before they are one: no decision in between may overlook a withdrawal.
+        await carry_over(other, subject, tenant, ports)
     async with ports.engine.begin() as tx:
-        await _linked(tx, tenant, names)
+        subject, merged = await _linked(tx, tenant, names)
+    for other in merged:
+        await carry_over(other, subject, tenant, ports)
+    return subject
 
 
 async def _names(identity: Identity, tenant: str, ports: Ports) -> list[str]:
@@ -149,7 +178,8 @@ async def _names(identity: Identity, tenant: str, ports: Ports) -> list[str]:
     ]
 
 
-async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> str:
+async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> tuple[str, list[str]]:
+    """Let *names* lead to one subject; return it, and those that became it just now."""
     fresh = f"s_{secrets.token_hex(16)}"
     known = await _subjects(tx, names)
     subject = next((known[name] for name in names if name in known), fresh)
@@ -159,10 +189,10 @@ async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> str:
             await db.insert_new(tx, aliases, row)
     known = await _subjects(tx, names)  # another transaction may have been first
     chosen = next(known[name] for name in names)
-    for other in set(known.values()) - {chosen}:
-        for table in (aliases, jobs):
-            await tx.execute(update(table).where(table.c.subject == other).values(subject=chosen))
-    return chosen
+    merged = sorted(set(known.values()) - {chosen})
+    for other in merged:
+        await subjects.merge(tx, other, chosen, tenant)
+    return chosen, merged
 
 
 async def _subjects(tx: AsyncConnection, names: list[str]) -> dict[str, str]:

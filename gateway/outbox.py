@@ -32,11 +32,12 @@ from gateway.errors import (
 )
 from gateway.jobs import micros
 from gateway.note import Note
+from gateway.passage import leaving
 from gateway.ports import Ports
 from gateway.schema import replies, statuses
-from gateway.touch import touching
+from gateway.whatsapp.send import DEADLINE_S
 from policy.model import Allowed
-from residency.model import Processor
+from residency.model import Passage, Processor
 
 TYPING_S = 1.0
 
@@ -46,6 +47,8 @@ class Kind(StrEnum):
 
     CONSENT = "consent"
     NOTICE = "notice"
+    PURPOSE = "purpose"  # the question for a further consent
+    RECEIPT = "receipt"
     TEXT = "text"
     TYPING = "typing"
     VOICE = "voice"
@@ -70,7 +73,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     speak: bool = False
 
 
-Send = Callable[[str], Awaitable[object]]
+Send = Callable[[str, Passage], Awaitable[object]]
+"""What is given our opaque id and leave to reach WhatsApp."""
 
 
 async def sealed(note: Note, kind: Kind, body: Body, ports: Ports) -> bytes:
@@ -115,11 +119,14 @@ async def typing(note: Note, allowed: Allowed, send: Send, ports: Ports) -> None
             return
         row = await _row(tx, note, Kind.TYPING)
     processor = ports.processors[allowed.processors[0]]
-    matter = note.matter(row.id, allowed.provenance.id)
     with contextlib.suppress(ChannelError, TimeoutError):
-        async with touching(ports.trail, matter, processor, "send-typing", now=ports.now):
-            async with asyncio.timeout(TYPING_S):
-                await send(row.id)
+        async with (
+            leaving(
+                note, processor, "send-typing", row.id, allowed, ports, deadline_s=TYPING_S
+            ) as (_, passage),
+            asyncio.timeout(TYPING_S),
+        ):
+            await send(row.id, passage)
 
 
 async def deliver(note: Note, kind: Kind, allowed: Allowed, send: Send, ports: Ports) -> None:
@@ -154,15 +161,16 @@ async def _post(
     send: Send,
     ports: Ports,
 ) -> None:
-    matter = note.matter(reply, allowed.provenance.id)
     left = False
     try:
         with ports.metrics.timed(
             "send", processor=processor.id, tenant=note.tenant.id, region=note.region
         ):
-            async with touching(ports.trail, matter, processor, f"send-{kind}", now=ports.now):
+            async with leaving(
+                note, processor, f"send-{kind}", reply, allowed, ports, deadline_s=DEADLINE_S
+            ) as (_, passage):
                 left = True
-                await send(reply)
+                await send(reply, passage)
     except ChannelBusyError:
         await _mark(note, reply, ports, state=State.INTENDED)
         raise

@@ -7,10 +7,22 @@ Ask before acting: every stage of every note is a decision, and every decision i
 """
 
 from audit.model import Event, EventType
+from gateway.decisions import Made
 from gateway.errors import ConsentNeededError, DeniedError, UndecidedError
 from gateway.note import Note
 from gateway.ports import Ports
-from policy.model import Allowed, Decision, Denied, Question, Stage
+from policy.model import (
+    HANDED,
+    TRANSFER_ABROAD,
+    Allowed,
+    Asked,
+    Consent,
+    Decision,
+    Denied,
+    Question,
+    Stage,
+    Undecided,
+)
 
 # Reasons that a person can lift by answering a notice.
 ASKABLE = frozenset(
@@ -32,9 +44,13 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     fetched or sent. Raises `LeaseLostError` if another worker has the job by now.
     """
     await ports.jobs.renew(note.job)
+    asked: list[Asked] = []
     with ports.metrics.timed("policy", tenant=note.tenant.id, region=note.region):
-        decision = await ports.decide(await _question(note, stage, ports))
+        decision = await ports.decide(await _question(note, stage, ports), asked.append)
     await ports.trail.append(_event(note, stage, decision, ports))
+    for each in asked:
+        if each.provenance.id == decision.provenance.id:
+            ports.decisions.keep(_made(note, stage, decision, each, ports))
     ports.metrics.decided(stage.value, type(decision).__name__.lower(), decision.reasons)
     if isinstance(decision, Allowed):
         return decision
@@ -54,10 +70,21 @@ async def _question(note: Note, stage: Stage, ports: Ports) -> Question:
         jurisdiction=note.jurisdiction.code,
         region=note.region,
         languages=note.tenant.languages,
-        held=False,  # nothing sets a hold or tells a minor yet: docs/limits.md
-        minor=False,
+        held=False,  # nothing sets a hold yet: docs/limits.md
+        minor=note.minor,
+        data_class=HANDED[stage],
+        bundle_age=0,
+        suspended=ports.findings.suspended(),
         consent=await ports.consents.newest(note.tenant.id, note.subject, note.purpose),
+        transfer_consent=await _transfer_consent(note, ports),
     )
+
+
+async def _transfer_consent(note: Note, ports: Ports) -> Consent | None:
+    """Return the consent to a transfer, read only where one could matter."""
+    if not ports.asks_transfer_consent:
+        return None
+    return await ports.consents.newest(note.tenant.id, note.subject, TRANSFER_ABROAD)
 
 
 def _event(note: Note, stage: Stage, decision: Decision, ports: Ports) -> Event:
@@ -74,6 +101,7 @@ def _event(note: Note, stage: Stage, decision: Decision, ports: Ports) -> Event:
         decision=proof.id,
         outcome=type(decision).__name__.lower(),
         detail={
+            "answer_sha256": proof.answer_sha256,
             "data_sha256": proof.data_sha256,
             "engine": proof.engine,
             "input_sha256": proof.input_sha256,
@@ -82,4 +110,27 @@ def _event(note: Note, stage: Stage, decision: Decision, ports: Ports) -> Event:
             "reasons": list(decision.reasons),
             "revision": proof.revision,
         },
+    )
+
+
+def _made(note: Note, stage: Stage, decision: Decision, asked: Asked, ports: Ports) -> Made:
+    proof = asked.provenance
+    decided = not isinstance(decision, Undecided)
+    return Made(
+        id=proof.id,
+        at=ports.now(),
+        tenant=note.tenant.id,
+        subject=note.subject,
+        stage=stage.value,
+        jurisdiction=note.jurisdiction.code,
+        outcome=type(decision).__name__.lower(),
+        revision=proof.revision,
+        data_sha256=proof.data_sha256,
+        engine=proof.engine,
+        input_sha256=proof.input_sha256,
+        answer_sha256=proof.answer_sha256,
+        reasons=decision.reasons,
+        asked=asked.question,
+        # What was no answer may be anything, of any size; nobody replays it.
+        answer=asked.answer if decided else None,
     )

@@ -39,6 +39,7 @@ class Command(StrEnum):
 
     GRANT = "grant"
     HUMAN = "human"
+    RECEIPT = "receipt"
     REFUSE = "refuse"
     WITHDRAW = "withdraw"
 
@@ -62,6 +63,11 @@ class _NoticeWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
+class _PurposeWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    word: str
+    text: str
+
+
 class _CommandWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Phrase patterns; *filler* means nothing, *unclear* looks like a command and is none."""
 
@@ -69,6 +75,7 @@ class _CommandWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     human: tuple[str, ...]
     grant: tuple[str, ...]
     refuse: tuple[str, ...]
+    receipt: tuple[str, ...]
     unclear: tuple[str, ...]
     filler: tuple[str, ...]
 
@@ -76,6 +83,7 @@ class _CommandWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notice: _NoticeWords
     say: dict[str, str]
+    purposes: dict[str, _PurposeWords]
     commands: _CommandWords
 
 
@@ -94,11 +102,21 @@ def spoken(language: str, fallback: str = ENGLISH) -> str:
     return next(tag for tag in (language, fallback, ENGLISH) if tag in _BOOK)
 
 
-def notice(language: str, controller: str, *, fallback: str = ENGLISH) -> Notice:
-    """Return the consent notice of *controller* (<= 200 chars, so that the text is <= 1024)."""
+def notice(language: str, controller: str, *, purpose: str = "", fallback: str = ENGLISH) -> Notice:
+    """
+    Return the notice of *controller* (<= 200 chars, so that the text is <= 1024).
+
+    Without a *purpose* it is the one that voice notes wait for; each further purpose has its own.
+    Raises `KeyError` for a purpose that we have no words for.
+    """
     tag = spoken(language, fallback)
     words = _BOOK[tag].notice
-    text = words.text.strip().format(controller=controller, stop=words.stop)
+    fields = {"controller": controller, "stop": words.stop}
+    if purpose:
+        further = _BOOK[tag].purposes[purpose]
+        text = further.text.strip().format(word=further.word, **fields)
+    else:
+        text = words.text.strip().format(**fields)
     return Notice(
         version=VERSION,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -115,11 +133,26 @@ def say(key: str, language: str, *, fallback: str = ENGLISH, **fields: str) -> s
     return words.say[key].format(stop=words.notice.stop, **fields)
 
 
+def word(purpose: str, language: str, *, fallback: str = ENGLISH) -> str:
+    """Return the word that, after the one for stop, withdraws the consent to *purpose*."""
+    return _BOOK[spoken(language, fallback)].purposes[purpose].word
+
+
+def withdrawn(text: str, languages: Sequence[str]) -> str | None:
+    """Return the further purpose whose consent *text* takes back, or None: exactly two words."""
+    said = _plain(text) if len(text) <= LONGEST else ""
+    for tag in _tags(languages):
+        for purpose, words in _BOOK[tag].purposes.items():
+            if said == _plain(f"{_BOOK[tag].notice.stop} {words.word}"):
+                return purpose
+    return None
+
+
 def command(text: str, languages: Sequence[str]) -> Command | None:
     """Return what *text* orders in one of *languages* or English, or None: see the rules above."""
     if len(text) > LONGEST:
         return None
-    grammar = _grammar(tuple(tag for tag in dict.fromkeys((*languages, ENGLISH)) if tag in _BOOK))
+    grammar = _grammar(_tags(languages))
     found: set[str] = set()
     for clause in _CLAUSE.split(text):
         kinds = _kinds(_plain(clause), grammar)
@@ -129,12 +162,18 @@ def command(text: str, languages: Sequence[str]) -> Command | None:
     return _resolved(found, asking="?" in text or "¿" in text)
 
 
+def _tags(languages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(tag for tag in dict.fromkeys((*languages, ENGLISH)) if tag in _BOOK)
+
+
 def _resolved(found: set[str], *, asking: bool) -> Command | None:
     if "unclear" in found:
         return None
     for protective in (Command.WITHDRAW, Command.HUMAN):
         if protective in found:
             return protective
+    if found == {Command.RECEIPT}:
+        return Command.RECEIPT  # asking for it is a question by nature
     return Command(found.pop()) if len(found) == 1 and not asking else None
 
 

@@ -79,7 +79,11 @@ async def _send_text(note: Note, body: Body, ports: Ports) -> None:
     graph = ports.graphs[note.message.phone_number_id]
     to = note.message.sender
     await outbox.deliver(
-        note, Kind.TEXT, allowed, lambda opaque: graph.text(to, body.text, opaque=opaque), ports
+        note,
+        Kind.TEXT,
+        allowed,
+        lambda opaque, passage: graph.text(to, body.text, opaque=opaque, passage=passage),
+        ports,
     )
     note.mark("first_response", ports)
 

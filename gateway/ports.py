@@ -1,26 +1,40 @@
 """Everything one job may use, wired once by `gateway.compose` and passed along as a value."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
+from gateway.decisions import Decisions
+from gateway.findings import Findings
 from gateway.jobs import Jobs
 from gateway.metrics import Metrics
 from gateway.settings import Tenant
 from gateway.touch import Trail
 from gateway.whatsapp.media import Media
 from gateway.whatsapp.send import Graph
-from policy.model import Decision, Question
+from policy.model import Asked, Decision, Question
 from policy.ports import Consents
+from residency.limits import Limits
 from residency.model import Processor
-from residency.ports import SpeechToText, TextToSpeech, Understander
+from residency.ports import Egress, SpeechToText, TextToSpeech, Understander
 from residency.route import Health
 from vault.custody import Custody
 from vault.keys import Keys
+
+
+class Decide(Protocol):
+    """Asks the rules; *kept* is told what an engine was asked and answered, for a replay."""
+
+    async def __call__(
+        self, question: Question, kept: Callable[[Asked], None] | None = None, /
+    ) -> Decision:
+        """Return the decision; it never raises for want of an answer (`Undecided`)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +43,10 @@ class Ports:
     One cell's parts.
 
     *graphs* and *media* are per phone number id; *hearing*, *speaking* and *understanding* hold
-    the processors that this cell can really reach, by registry id.
+    the processors that this cell can really reach, by registry id. *asks_transfer_consent* tells
+    whether a consent to a transfer could change any decision here: else nobody reads it.
+    *simulators* are the ``host:port`` that a development cell's messaging may reach beside its
+    registry row's.
     """
 
     region: str
@@ -41,9 +58,11 @@ class Ports:
     custody: Custody
     keys: Keys
     consents: Consents
-    decide: Callable[[Question], Awaitable[Decision]]
+    decide: Decide
+    decisions: Decisions
     processors: Mapping[str, Processor]
     health: Health
+    limits: Limits
     hearing: Mapping[str, SpeechToText]
     speaking: Mapping[str, TextToSpeech]
     understanding: Mapping[str, Understander]
@@ -53,4 +72,8 @@ class Ports:
     tenants: Mapping[str, Tenant]
     assistants: Mapping[str, Assistant]
     metrics: Metrics
+    findings: Findings
     unknown_grace_s: float
+    egress: Egress
+    simulators: tuple[str, ...] = ()
+    asks_transfer_consent: bool = False

@@ -9,6 +9,7 @@ Hands accepted jobs to the broker: at once after commit, and again whatever was 
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from nats.errors import Error as NatsError
 from sqlalchemy import delete, select, update
@@ -18,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway import crashpoint, db, log
 from gateway.broker import Broker
 from gateway.jobs import Jobs, micros
-from gateway.schema import relay
+from gateway.schema import jobs, relay
+from gateway.slots import URGENT
 
 TICK_S = 1.0
 QUIET_S = 5.0
@@ -32,18 +34,18 @@ class Relay:
     """Publishes relay rows; `wake` is what `Inbox` and `Jobs` call after a commit."""
 
     def __init__(
-        self, engine: AsyncEngine, broker: Broker, jobs: Jobs, *, now: Callable[[], datetime]
+        self, engine: AsyncEngine, broker: Broker, leases: Jobs, *, now: Callable[[], datetime]
     ) -> None:
         self._engine = engine
         self._broker = broker
-        self._jobs = jobs
+        self._jobs = leases
         self._now = now
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def wake(self, jobs: Sequence[str]) -> None:
-        """Publish soon: *jobs* were committed."""
-        if jobs:
+    def wake(self, woken: Sequence[str]) -> None:
+        """Publish soon: the jobs *woken* were committed."""
+        if woken:
             self._work.set()
 
     def start(self) -> None:
@@ -76,17 +78,26 @@ class Relay:
 
     async def publish(self) -> int:
         """Publish up to `BATCH` unpublished rows; return how many."""
-        query = select(relay).where(relay.c.published_at.is_(None)).order_by(relay.c.id)
+        query = (
+            select(relay, jobs.c.tenant, jobs.c.urgent)
+            .join(jobs, jobs.c.id == relay.c.job)
+            .where(relay.c.published_at.is_(None))
+            .order_by(relay.c.id)
+        )
         async with db.reading(self._engine) as tx:
             rows = (await tx.execute(query.limit(BATCH))).all()
         if rows:
-            await asyncio.gather(*(self._broker.publish(row.job, row.attempt) for row in rows))
+            await asyncio.gather(*map(self._tell, rows))
             crashpoint.reach("relay.published")
             done = relay.c.id.in_([row.id for row in rows])
             async with self._engine.begin() as tx:
                 values = {"published_at": micros(self._now())}
                 await tx.execute(update(relay).where(done).values(values))
         return len(rows)
+
+    async def _tell(self, row: Any) -> None:
+        lane = URGENT if row.urgent else row.tenant
+        await self._broker.publish(row.job, row.attempt, lane)
 
     async def redrive(self) -> None:
         """Write relay rows anew for jobs that nobody seems to have been told of."""

@@ -3,81 +3,134 @@ What a person may want beside an answer: to agree, refuse, withdraw, delete, rea
 
 - Asking for consent and confirming its end need no consent (GDPR Art. 7(3), 13): these
   messages go under the policy's *notice* stage.
-- A consent row keeps what was shown: the version and the hash of the words, the language, the
-  channel, and a keyed hash of the message that expressed it.
+- A yes to one purpose says nothing about another, and a no to one changes nothing else.
 - Rules decide, never a classifier.
 """
 
-import hashlib
+import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from audit.model import Event, EventType
-from gateway import crashpoint, db, handover, memory, outbox, phrases, record
+from audit.model import EventType
+from gateway import (
+    consents,
+    crashpoint,
+    db,
+    erasing,
+    handover,
+    memory,
+    outbox,
+    phrases,
+    record,
+)
+from gateway.consents import Words
+from gateway.errors import ChannelRefusedError, DeniedError
 from gateway.inbox import WINDOW_S, keyed
-from gateway.jobs import State
+from gateway.jobs import REVOKED, WITHDRAWN, State
 from gateway.note import SPOKEN, Note, artifact, link
 from gateway.outbox import Body, Kind
 from gateway.outbox import State as Reply
 from gateway.permit import permitted
+from gateway.phrases import Notice
 from gateway.ports import Ports
 from gateway.schema import inbox, jobs, replies
+from gateway.sections import PURPOSES
 from gateway.whatsapp.payload import Edited, Revoked, System
-from policy.consent import expiry
-from policy.model import Consent, ConsentState, Stage
-from vault.errors import GoneError, TamperedError
+from policy.model import YES, ConsentState, Stage
+from residency.model import Passage
 from vault.model import Kind as Artifact
 
 GRANT = "consent.grant"
 REFUSE = "consent.refuse"
-REVOKED = "person.revoked"
-CHANNEL = "whatsapp"
 
 
 async def ask(note: Note, ports: Ports) -> None:
     """Ask for consent with two buttons, unless this conversation was asked and not yet answered."""
-    if await asked(note, ports):
-        return
-    shown = phrases.notice(
-        await language_of(note, ports),
-        note.tenant.controller,
-        fallback=note.tenant.languages[0],
-    )
-    buttons = ((GRANT, shown.grant_title), (REFUSE, shown.refuse_title))
-    body = Body(text=shown.text, language=shown.language, notice=shown.version, buttons=buttons)
-    await say(note, Kind.CONSENT, body, ports)
-    await _tell(note, EventType.CONSENT_ASKED, ports, _words(body))
+    if not await asked(note, ports):
+        await _ask(note, SPOKEN, Kind.CONSENT, ports)
 
 
-async def grant(note: Note, ports: Ports) -> None:
+async def ask_more(note: Note, ports: Ports) -> None:
+    """
+    Ask for one further consent, if the tenant wants one or the main one is about to end.
+
+    The person was answered already: what WhatsApp or the rules refuse here changes nothing.
+    """
+    if purpose := await consents.to_ask(note, ports):
+        with contextlib.suppress(ChannelRefusedError, DeniedError):
+            await _ask(note, purpose, Kind.PURPOSE, ports)
+
+
+async def grant(note: Note, ports: Ports, purpose: str = SPOKEN) -> None:
     """Record the consent to the words that were shown, and let the parked notes go on."""
-    newest = await ports.consents.newest(note.tenant.id, note.subject, SPOKEN)
-    if shown := await _shown(note, ports):
-        await _record(note, ConsentState.GRANTED, _words(shown), ports)
-    elif newest is None or newest.state is not ConsentState.GRANTED:
-        await ask(note, ports)  # an old button: nobody knows any more which words it agreed to
+    newest = await consents.newest(note, purpose, ports)
+    if shown := await consents.shown(note, purpose, ports):
+        await consents.granted(note, purpose, shown, ports)
+    elif newest is None or newest.state not in YES:
+        # An old button: nobody knows any more which words it agreed to.
+        await _ask(note, purpose, Kind.CONSENT, ports)
+        return
+    if purpose != SPOKEN:
+        await tell(note, "purpose_granted", ports, purpose=purpose)
         return
     window = note.job.accepted_at + timedelta(seconds=WINDOW_S)
     if not await ports.jobs.unpark(note.subject, window):
         await tell(note, "granted", ports)
 
 
-async def refuse(note: Note, ports: Ports) -> None:
+async def refuse(note: Note, ports: Ports, purpose: str = SPOKEN) -> None:
     """Record the refusal, end what was parked unheard, and say so."""
-    await _record(note, ConsentState.REFUSED, await _wording(note, ports), ports)
+    await _said_no(note, ConsentState.REFUSED, purpose, ports)
+    if purpose != SPOKEN:
+        await tell(note, "purpose_refused", ports)
+        return
     await _drop_parked(note, "consent.refused", ports)
     await tell(note, "refused", ports)
 
 
 async def withdraw(note: Note, ports: Ports) -> None:
-    """Record the withdrawal, end what was parked unheard, forget what was said, and say so."""
-    await _record(note, ConsentState.WITHDRAWN, await _wording(note, ports), ports)
-    await memory.forget(note, ports)
-    await _drop_parked(note, "consent.withdrawn", ports)
-    await tell(note, "withdrawn", ports)
+    """
+    Record the withdrawal of every consent, and undo what rested on them.
+
+    What is under way stops before its next touch; what waits ends unheard; what was said is
+    forgotten and, if the tenant's rule is so, what was kept is destroyed. Then it is confirmed.
+    """
+    further = [
+        purpose
+        for purpose in PURPOSES
+        if (row := await consents.newest(note, purpose, ports)) and row.state in YES
+    ]
+    rows = {each: await _wording(note, each, ports) for each in (SPOKEN, *further)}
+    for purpose, shown in rows.items():
+        await consents.record(note, purpose, ConsentState.WITHDRAWN, shown, ports)
+    ended = await ports.jobs.stop(note.subject, SPOKEN, WITHDRAWN, by=note.job)
+    await _on_record(ended, WITHDRAWN, ports)
+    # After the stop: in the trail, no touch of theirs begins behind this leaf.
+    for purpose, shown in rows.items():
+        await consents.on_record(note, EventType.CONSENT_WITHDRAWN, purpose, shown, ports)
+    await consents.answered(note, [SPOKEN, *PURPOSES], ports)
+    await erasing.forget(note, ports)
+    if not note.tenant.consents.withdrawal_erases:
+        await tell(note, "withdrawn", ports)
+        return
+    erased = await erasing.withdrawn(note, ports)
+    await tell(note, "withdrawn_erased", ports, *(["withdrawn_held"] if erased.held else []))
+
+
+async def withdraw_one(note: Note, ports: Ports, purpose: str) -> None:
+    """Record the withdrawal of one further consent, and say so; nothing else changes."""
+    await _said_no(note, ConsentState.WITHDRAWN, purpose, ports)
+    await tell(note, "purpose_withdrawn", ports)
+
+
+async def drop(note: Note, said: ConsentState, ports: Ports) -> None:
+    """End *note* unheard and unanswered, as what waited when *said* was expressed."""
+    reason = f"consent.{said}"
+    await ports.jobs.renew(note.job)
+    await record.ended(note.job, State.REFUSED, reason, ports.trail, ports.now())
+    await ports.jobs.end(note.job, State.REFUSED, reason)
 
 
 async def human(note: Note, ports: Ports, reason: str = "person.asked") -> None:
@@ -115,28 +168,36 @@ async def moved(note: Note, ports: Ports) -> None:
         await link(content.previous or note.message.sender, content.new, note.tenant.id, ports)
 
 
-async def tell(note: Note, key: str, ports: Ports) -> None:
-    """Send the built-in phrase *key* in the person's language."""
+async def tell(note: Note, key: str, ports: Ports, *more: str, purpose: str = "") -> None:
+    """Send the built-in phrase *key*, and *more* of them, in the person's language."""
     language = await language_of(note, ports)
-    text = phrases.say(key, language, fallback=note.tenant.languages[0])
-    await say(note, Kind.NOTICE, Body(text=text, language=language), ports)
+    fallback = note.tenant.languages[0]
+    fields = {"word": phrases.word(purpose, language, fallback=fallback)} if purpose else {}
+    said = [phrases.say(each, language, fallback=fallback, **fields) for each in (key, *more)]
+    await say(note, Kind.NOTICE, Body(text=" ".join(said), language=language), ports)
 
 
-async def say(note: Note, kind: Kind, body: Body, ports: Ports) -> None:
-    """Send *body* under the policy's notice stage, as this job's message of *kind*."""
+async def say(note: Note, kind: Kind, body: Body, ports: Ports, *, purpose: str = "") -> None:
+    """
+    Send *body* under the policy's notice stage, as this job's message of *kind*.
+
+    If it asks for consent to *purpose*, the words are noted beside it.
+    """
     sealed = await outbox.sealed(note, kind, body, ports)
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
-        await outbox.intend(tx, note, kind, sealed, ports)
+        new = await outbox.intend(tx, note, kind, sealed, ports)
+        if new and purpose:
+            await consents.show(tx, note, purpose, kind, consents.words(body), ports)
     crashpoint.reach("reply.intended")
     allowed = await permitted(note, Stage.NOTICE, ports)
     graph = ports.graphs[note.message.phone_number_id]
     to = note.message.sender
 
-    async def send(opaque: str) -> str:
+    async def send(opaque: str, passage: Passage) -> str:
         if body.buttons:
-            return await graph.buttons(to, body.text, body.buttons, opaque=opaque)
-        return await graph.text(to, body.text, opaque=opaque)
+            return await graph.buttons(to, body.text, body.buttons, opaque=opaque, passage=passage)
+        return await graph.text(to, body.text, opaque=opaque, passage=passage)
 
     await outbox.deliver(note, kind, allowed, send, ports)
 
@@ -161,91 +222,46 @@ async def asked(note: Note, ports: Ports) -> bool:
     return bool(found.scalar())
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """The exact words a person was shown: version, hex SHA-256, language."""
-
-    version: str
-    sha256: str
-    language: str
+def button(answer: str, purpose: str) -> str:
+    """Return the id of the button that gives *answer* to the question about *purpose*."""
+    return answer if purpose == SPOKEN else f"{answer}.{purpose}"
 
 
-def _words(shown: Body) -> _Words:
-    digest = hashlib.sha256(shown.text.encode()).hexdigest()
-    return _Words(shown.notice, digest, shown.language)
-
-
-async def _shown(note: Note, ports: Ports) -> Body | None:
-    """Return the newest open consent notice that this person was sent before *note*."""
-    # What this very job asked, in a try that was cut short, is no notice that it answers.
-    theirs = (jobs.c.subject == note.subject) & (jobs.c.id != note.job.id)
-    sent = (replies.c.kind == Kind.CONSENT) & replies.c.state.in_([Reply.ATTEMPTED, Reply.SENT])
-    query = (
-        select(replies)
-        .join(jobs, jobs.c.id == replies.c.job)
-        .where(theirs & sent & replies.c.sealed.is_not(None))
-        .order_by(replies.c.created_at.desc())
-        .limit(1)
+async def _ask(note: Note, purpose: str, kind: Kind, ports: Ports) -> None:
+    shown = await _current(note, purpose, ports)
+    buttons = (
+        (button(GRANT, purpose), shown.grant_title),
+        (button(REFUSE, purpose), shown.refuse_title),
     )
-    async with db.reading(ports.engine) as tx:
-        row = (await tx.execute(query)).one_or_none()
-    if row is None:
-        return None
-    try:
-        return await outbox.opened(note.subject, row, ports)
-    except (GoneError, TamperedError):
-        return None  # sealed for the subject this person was before two became one
+    body = Body(text=shown.text, language=shown.language, notice=shown.version, buttons=buttons)
+    await say(note, kind, body, ports, purpose=purpose)
+    await consents.on_record(note, EventType.CONSENT_ASKED, purpose, consents.words(body), ports)
 
 
-async def _wording(note: Note, ports: Ports) -> _Words:
+async def _current(note: Note, purpose: str, ports: Ports) -> Notice:
+    return phrases.notice(
+        await language_of(note, ports),
+        note.tenant.controller,
+        purpose="" if purpose == SPOKEN else purpose,
+        fallback=note.tenant.languages[0],
+    )
+
+
+async def _wording(note: Note, purpose: str, ports: Ports) -> Words:
     """Return the words that a no refers to: those shown, else those of the consent it ends."""
-    if shown := await _shown(note, ports):
-        return _words(shown)
-    if newest := await ports.consents.newest(note.tenant.id, note.subject, SPOKEN):
-        return _Words(newest.notice_version, newest.notice_sha256, newest.language)
-    current = phrases.notice(await language_of(note, ports), note.tenant.controller)
-    return _Words(current.version, current.sha256, current.language)
+    if shown := await consents.shown(note, purpose, ports):
+        return shown
+    if newest := await consents.newest(note, purpose, ports):
+        return Words(newest.notice_version, newest.notice_sha256, newest.language)
+    current = await _current(note, purpose, ports)
+    return Words(current.version, current.sha256, current.language)
 
 
-async def _record(note: Note, state: ConsentState, shown: _Words, ports: Ports) -> None:
-    key = await ports.keys.named(f"idempotency-{note.tenant.id}")
-    at = int(ports.now().timestamp())
-    await ports.consents.record(
-        Consent(
-            id=f"c_{note.job.id[2:]}",
-            tenant=note.tenant.id,
-            subject=note.subject,
-            purpose=SPOKEN,
-            state=state,
-            at=at,
-            expires_at=expiry(at),
-            notice_version=shown.version,
-            notice_sha256=shown.sha256,
-            language=shown.language,
-            channel=CHANNEL,
-            evidence=keyed(key, "evidence", note.message.id),
-        )
-    )
-    await _tell(note, EventType(f"consent.{state}"), ports, shown)
-
-
-async def _tell(note: Note, kind: EventType, ports: Ports, shown: _Words) -> None:
-    await ports.trail.append(
-        Event(
-            id=f"{note.job.id}.{kind}",
-            type=kind,
-            at=ports.now(),
-            tenant=note.tenant.id,
-            subject=note.subject,
-            job=note.job.id,
-            detail={
-                "language": shown.language,
-                "notice_sha256": shown.sha256,
-                "notice_version": shown.version,
-                "purpose": SPOKEN,
-            },
-        )
-    )
+async def _said_no(note: Note, state: ConsentState, purpose: str, ports: Ports) -> None:
+    shown = await _wording(note, purpose, ports)
+    await consents.record(note, purpose, state, shown, ports)
+    await consents.answered(note, [purpose], ports)
+    await consents.on_record(note, EventType(f"consent.{state}"), purpose, shown, ports)
 
 
 async def _drop_parked(note: Note, reason: str, ports: Ports) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     false,
+    true,
 )
 
 metadata = MetaData()
@@ -46,6 +47,8 @@ jobs = Table(
     Column("trace", String(32), nullable=False),
     # Known once the job was opened; what waits for a person's consent is found by it.
     Column("subject", String(34)),
+    # Known then too: what rests on a consent stops when that is withdrawn.
+    Column("purpose", String(64), nullable=False, server_default=""),
     # A withdrawal, a refusal, a deletion: it does not wait for earlier turns.
     Column("urgent", Boolean, nullable=False, server_default=false()),
     Column("state", String(16), nullable=False),
@@ -61,6 +64,19 @@ jobs = Table(
     Index("jobs_by_conversation", "conversation", "state", "seq"),
     Index("jobs_by_state", "state", "next_try_at"),
     Index("jobs_by_subject", "subject", "state"),
+)
+
+# Updates for numbers of other cells, sealed to those cells' keys; a row goes once it is there.
+forwards = Table(
+    "forwards",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("cell", String(32), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("forwards_by_cell", "cell", "created_at"),
 )
 
 # What still has to be told to the broker; the broker's disk may vanish, this may not.
@@ -116,6 +132,58 @@ aliases = Table(
     Index("aliases_by_subject", "subject"),
 )
 
+# Two subjects that turned out to be one person: the first is known as the second ever since.
+merges = Table(
+    "merges",
+    metadata,
+    Column("subject", String(34), primary_key=True),
+    Column("into", String(34), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Index("merges_by_into", "into"),
+)
+
+# What somebody who may (a DPO, a parent) told us of a person; no row: nobody told us anything.
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("subject", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("residence", String(2)),
+    Column("minor", Boolean, nullable=False, server_default=false()),
+    Column("declared_at", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger),
+)
+
+# Which words a person was shown for which purpose, and by which job they were answered.
+notices = Table(
+    "notices",
+    metadata,
+    Column("job", String(34), primary_key=True),
+    Column("purpose", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(34), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("language", String(16), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("answered_by", String(34)),
+    Index("notices_by_subject", "subject", "purpose", "asked_at"),
+)
+
+# Receipts that a command asked for; the row goes once its answer was read, or nobody read it.
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(34), nullable=False),
+    Column("purpose", String(64)),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("document", LargeBinary),
+    Column("fault", String(64), nullable=False, server_default=""),
+)
+
 # Memory of one subject on one of the tenant's numbers, sealed under the subject's key.
 sessions = Table(
     "sessions",
@@ -135,6 +203,66 @@ handovers = Table(
     Column("conversation", String(64), nullable=False),
     Column("subject", String(34), nullable=False),
     Column("reason", String(64), nullable=False),
+    # Whether the dialogue answers nothing here until it is closed; a refusal only tells somebody.
+    Column("taken", Boolean, nullable=False, server_default=true()),
     Column("at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
+    Column("closed_by", String(64)),
+    Column("closing_recorded_at", BigInteger),
+    Index("handovers_by_conversation", "conversation", "closing_recorded_at"),
+)
+
+# What a decision was made of, for a replay: sealed under the subject's key. The log is the record.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("jurisdiction", String(256), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("revision", String(64), nullable=False),
+    Column("data_sha256", String(64), nullable=False),
+    Column("engine", String(64), nullable=False),
+    Column("input_sha256", String(64), nullable=False),
+    Column("answer_sha256", String(64), nullable=False),
+    Column("subject", String(34), nullable=False),
+    Column("sealed", LargeBinary),
+    Index("decisions_by_time", "at", "id"),
+)
+
+# Where what was seen of a processor is not what its row declares; open until a person closes it.
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("open_key", String(64), unique=True),  # empty once closed: it may open again
+    Column("processor", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("declared", String(512), nullable=False),
+    Column("observed", String(512), nullable=False),
+    Column("basis", String(32), nullable=False),
+    Column("suspends", Boolean, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("opening_recorded_at", BigInteger),
+    Column("closed_at", BigInteger),
+    Column("closed_by", String(64)),
+    Column("why", String(200)),
+    Column("closing_recorded_at", BigInteger),
+    Index("findings_unrecorded", "closing_recorded_at", "opened_at"),
+)
+
+# What was ever seen of a processor: one row per fact and value.
+observations = Table(
+    "observations",
+    metadata,
+    Column("processor", String(64), primary_key=True),
+    Column("fact", String(16), primary_key=True),
+    Column("value", String(256), primary_key=True),
+    Column("basis", String(32), nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
 )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     StrictStr,
     ValidationInfo,
@@ -33,6 +34,8 @@ MEDIA_HOSTS = ("lookaside.fbsbx.com",)
 RAW_LIMIT_S = 86_340  # under a day, with a minute to spare
 MAX_PORT = 65_535
 YEAR_S = 366 * 86_400
+PURPOSES = ("analytics", "human_review", "training", "transfer_abroad")
+"""What may be asked beside the main purpose; each has its own words (`gateway.phrases`)."""
 
 
 class Mode(StrEnum):
@@ -40,6 +43,9 @@ class Mode(StrEnum):
 
     DEVELOPMENT = "development"
     PRODUCTION = "production"
+
+
+_T = TypeVar("_T")
 
 
 def _shaped(pattern: str, says: str) -> AfterValidator:
@@ -75,7 +81,7 @@ def _free(path: Path) -> Path:
     return path
 
 
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+def _distinct(values: tuple[_T, ...]) -> tuple[_T, ...]:
     if len(set(values)) < len(values):
         raise ValueError("must not name one thing twice")
     return values
@@ -83,6 +89,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 Id = Annotated[StrictStr, _shaped(r"[a-z][a-z0-9-]{0,31}", "1-32 of a-z 0-9 -, a letter first")]
 Place = Annotated[Path, BeforeValidator(_path)]
+PublicFile = Annotated[Place, AfterValidator(_file)]
 Name = Annotated[StrictStr, _shaped(r"\S(.{0,198}\S)?", "1-200 characters on one line")]
 Language = Annotated[StrictStr, _shaped(r"[a-z]{2,3}", "a BCP 47 primary tag such as de or pt")]
 Country = Annotated[StrictStr, _shaped(r"[A-Z]{2}", "an ISO 3166-1 alpha-2 code such as DE")]
@@ -106,22 +113,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host.strip("[]") or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
+        raise ValueError('must be "host:port", such as "127.0.0.1:8080"')
+    return value
+
+
 class Cell(Section):
     """One regional deployment: where it stands, keeps its data and listens."""
 
     id: Id
     region: Region
     data: Annotated[Place, AfterValidator(_free)]
-    listen: StrictStr = "127.0.0.1:8080"
+    listen: Annotated[StrictStr, AfterValidator(_listen)] = "127.0.0.1:8080"
+    arrival_key_file: Secret | None = None
     mode: Mode = Mode.PRODUCTION
-
-    @field_validator("listen")
-    @classmethod
-    def _listen(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host.strip("[]") or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MAX_PORT:
-            raise ValueError('must be "host:port", such as "127.0.0.1:8080"')
-        return value
 
     @property
     def host(self) -> str:
@@ -234,6 +241,26 @@ class Retention(Section):
     reply_audio_seconds: Annotated[StrictInt, Field(gt=0, le=RAW_LIMIT_S)] | None = None
 
 
+def _known_purposes(values: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := sorted(set(values) - set(PURPOSES)):
+        raise ValueError(f"unknown: {', '.join(unknown)} (known: {', '.join(PURPOSES)})")
+    return values
+
+
+class Consents(Section):
+    """
+    What else this tenant asks people's consent for, how long a yes counts, what a no undoes.
+
+    Every purpose in *ask* is asked for by itself; the main one (transcribe and answer) always is.
+    """
+
+    ask: Annotated[
+        tuple[StrictStr, ...], AfterValidator(_distinct), AfterValidator(_known_purposes)
+    ] = ()
+    valid_months: Annotated[StrictInt, Field(ge=1, le=24)] = 12
+    withdrawal_erases: StrictBool = True
+
+
 class WhatsApp(Section):
     """The tenant's numbers and credentials, and the hosts its media may come from."""
 
@@ -254,16 +281,48 @@ class WhatsApp(Section):
         return tuple(secret.value for secret in self.app_secret_files)
 
 
+class Limits(Section):
+    """How much of the cell one tenant may have at a time."""
+
+    concurrency: Annotated[StrictInt, Field(gt=0, le=256)] | None = None
+    notes_per_minute: Annotated[StrictInt, Field(gt=0, le=100_000)] | None = None
+
+
+class Forward(Section):
+    """Numbers of this tenant that another cell serves, and how their updates get there."""
+
+    cell: Id
+    region: Region
+    phone_number_ids: Annotated[
+        tuple[NumberId, ...], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    seal_key_file: Annotated[Place, AfterValidator(_file)]
+    nats: Nats
+
+
 class Tenant(Section):
     """One controller that the cell works for."""
 
     id: Id
     controller: Name
+    address: Name | None = None
+    contact: Name | None = None
     jurisdiction: Country
     languages: Annotated[tuple[Language, ...], Field(min_length=1), AfterValidator(_distinct)]
     assistant: Annotated[Place, AfterValidator(_file)] | None = None
     retention: Retention = Retention()
+    consents: Consents = Consents()
     whatsapp: WhatsApp
+    limits: Limits = Limits()
+    forward: tuple[Forward, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_cell_each(self) -> Self:
+        numbers = list(self.whatsapp.phone_number_ids)
+        numbers += [number for forward in self.forward for number in forward.phone_number_ids]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("forward: a phone number id belongs to one cell (name it once)")
+        return self
 
 
 class Engines(Section):
@@ -272,10 +331,38 @@ class Engines(Section):
     whisper_dir: Annotated[Place, AfterValidator(_directory)] | None = None
 
 
+class Credentials(Section):
+    """How the cell shows a vendor who it is: a key, or a service account; by processor id."""
+
+    key_file: Secret | None = None
+    credentials_file: Secret | None = None
+
+
 class Registry(Section):
     """The processors that this cell may use; left out: the registry that ships with us."""
 
     file: Annotated[Place, AfterValidator(_file)] | None = None
+
+
+class Policy(Section):
+    """Where the cell's bundle is published, and whose signature it must have."""
+
+    source: StrictStr | None = None
+    verify_keys: Annotated[tuple[PublicFile, ...], AfterValidator(_distinct)] = ()
+    poll_seconds: Annotated[StrictInt, Field(ge=1, le=3600)] = 15
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _source(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and "://" in value:
+            return addresses.service(value, info)
+        return None if value is None else str(secretfile.locate(value, info))
+
+    @model_validator(mode="after")
+    def _signed(self) -> "Policy":
+        if self.source is not None and not self.verify_keys:
+            raise ValueError("source needs verify_keys (the public half of who signs)")
+        return self
 
 
 class Worker(Section):
@@ -288,6 +375,39 @@ class Outbox(Section):
     """How long a reply whose fate is unknown waits for a status before the rule decides."""
 
     unknown_grace_seconds: Annotated[StrictInt, Field(gt=0, le=3600)] = 120
+
+
+class Decisions(Section):
+    """How long the sealed inputs of decisions are kept, for a replay; the log keeps the record."""
+
+    kept_days: Annotated[StrictInt, Field(gt=0, le=3660)] = 90
+
+
+class Egress(Section):
+    """The broker that everything leaves through: in this process, or beside it by *control*."""
+
+    control: Place | None = None
+    listen: Annotated[StrictStr, AfterValidator(_listen)] = "127.0.0.1:0"
+
+    @property
+    def host(self) -> str:
+        """Return the host part of *listen*."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Return the port part of *listen*; 0 means any free one."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class Probe(Section):
+    """
+    How often processors are probed with a synthetic tone; 0 = never.
+
+    Left out: hourly in production, never in development.
+    """
+
+    every_seconds: Annotated[StrictInt, Field(ge=0, le=86_400)] | None = None
 
 
 class Admin(Section):

@@ -22,9 +22,14 @@ from gateway.faults import faults_of
 from gateway.sections import (
     Admin,
     Cell,
+    Credentials,
+    Decisions,
+    Egress,
     Engines,
     Mode,
     Outbox,
+    Policy,
+    Probe,
     Registry,
     Section,
     Services,
@@ -34,6 +39,8 @@ from gateway.sections import (
 )
 
 __all__ = ["Cell", "Mode", "Services", "Settings", "Tenant", "WhatsApp", "load"]
+
+HOUR_S = 3_600
 
 # Adapters that stand in for the real thing; `refuse_development` takes what compose is to wire.
 DEVELOPMENT_ADAPTERS = frozenset({"local", "loopback", "memory", "scripted"})
@@ -47,14 +54,25 @@ class Settings(Section):
     tenants: Annotated[tuple[Tenant, ...], Field(min_length=1)]
     engines: Engines = Engines()
     registry: Registry = Registry()
+    processors: dict[str, Credentials] = Field(default_factory=dict)
+    policy: Policy = Policy()
     worker: Worker = Worker()
     outbox: Outbox = Outbox()
+    decisions: Decisions = Decisions()
+    egress: Egress = Egress()
+    probe: Probe = Probe()
     admin: Admin = Admin()
 
     @property
     def production(self) -> bool:
         """Whether development adapters are refused."""
         return self.cell.mode is Mode.PRODUCTION
+
+    @property
+    def probe_every_s(self) -> int:
+        """Return how many seconds lie between two probes; 0 = none is made."""
+        given = self.probe.every_seconds
+        return given if given is not None else HOUR_S * self.production
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from gateway.fallback import through
 from gateway.hearing import keep
 from gateway.note import Note
 from gateway.outbox import Body, Kind
+from gateway.passage import leaving
 from gateway.permit import permitted
 from gateway.ports import Ports
-from gateway.touch import touching
+from gateway.whatsapp.send import DEADLINE_S
 from policy.model import Allowed, Stage
 from residency.model import Spoken
 from vault.model import Kind as Artifact
@@ -34,7 +35,11 @@ async def send(note: Note, body: Body, ports: Ports) -> None:
     graph = ports.graphs[note.message.phone_number_id]
     sender = note.message.sender
     await outbox.deliver(
-        note, Kind.VOICE, allowed, lambda opaque: graph.voice(sender, media, opaque=opaque), ports
+        note,
+        Kind.VOICE,
+        allowed,
+        lambda opaque, passage: graph.voice(sender, media, opaque=opaque, passage=passage),
+        ports,
     )
 
 
@@ -50,7 +55,9 @@ async def _spoken(note: Note, body: Body, ports: Ports) -> bytes:
         "speak",
         label.artifact,
         ports.speaking,
-        lambda processor: processor.speak(body.text, language=body.language),
+        lambda processor, passage: processor.speak(
+            body.text, language=body.language, passage=passage
+        ),
         ports,
     )
     ogg = await encode.encode(spoken.pcm, spoken.rate)
@@ -62,9 +69,10 @@ async def _spoken(note: Note, body: Body, ports: Ports) -> bytes:
 async def _uploaded(note: Note, ogg: bytes, allowed: Allowed, ports: Ports) -> str:
     processor = ports.processors[allowed.processors[0]]
     artifact = note.label(Artifact.REPLY_AUDIO).artifact
-    matter = note.matter(artifact, allowed.provenance.id)
     with ports.metrics.timed(
         "upload", processor=processor.id, tenant=note.tenant.id, region=note.region
     ):
-        async with touching(ports.trail, matter, processor, "upload", now=ports.now):
-            return await ports.graphs[note.message.phone_number_id].upload(ogg)
+        async with leaving(
+            note, processor, "upload", artifact, allowed, ports, deadline_s=DEADLINE_S
+        ) as (_, passage):
+            return await ports.graphs[note.message.phone_number_id].upload(ogg, passage=passage)

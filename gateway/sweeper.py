@@ -14,11 +14,13 @@ from sqlalchemy import delete, select, update
 
 from audit.errors import EventError
 from audit.model import Event, EventType
-from gateway import db, log, record
+from gateway import db, log, record, subjects
 from gateway.inbox import intake_key
 from gateway.jobs import micros
 from gateway.ports import Ports
 from gateway.schema import inbox, jobs, replies, sessions, statuses
+from policy import consent
+from policy.model import Consent
 from vault import retention
 
 PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
@@ -50,6 +52,8 @@ class Sweeper:
             (self.settle, 1.0),
             (self.delete_due, retention_tick_s),
             (self.end_stale, 60.0),
+            (self.expire, 60.0),
+            (self.tell_declared, 5.0),
             (self.forget, 3600.0),
         ]
         for tick, seconds in ticks:
@@ -118,14 +122,31 @@ class Sweeper:
         for job, artifact, tenant in await ports.jobs.discard_stale(PARKED_FOR):
             await record.discarded(job, artifact, tenant, "consent.none", ports.trail, ports.now())
 
+    async def expire(self) -> None:
+        """Put on record, then into the ledger, which consents ran out; doing it twice is once."""
+        ports = self._ports
+        for ended in await ports.consents.due(int(ports.now().timestamp()), BATCH):
+            row = consent.expired(ended)
+            # The leaf first: what the ledger knows is no longer due, and would never be told.
+            await ports.trail.append(_expiry(row, ports.now()))
+            await ports.consents.record(row)
+
+    async def tell_declared(self) -> None:
+        """Put on record what was declared of people; a command cannot, while the cell runs."""
+        ports = self._ports
+        for event in await subjects.unrecorded(ports.engine, BATCH):
+            await ports.trail.append(event)
+            await subjects.recorded(ports.engine, event, ports.now())
+
     async def forget(self) -> None:
-        """Drop idempotency keys, statuses and relay rows that are older than they need to be."""
+        """Drop idempotency keys, statuses, relay and decision rows older than they need to be."""
         old = micros(self._ports.now() - REMEMBERED_FOR)
         async with self._ports.engine.begin() as tx:
             await tx.execute(delete(inbox).where(inbox.c.received_at < old))
             await tx.execute(delete(statuses).where(statuses.c.at < old))
             idle = micros(self._ports.now() - MEMORY_FOR)
             await tx.execute(delete(sessions).where(sessions.c.updated_at < idle))
+        await self._ports.decisions.forget(self._ports.now())
         await self._forget_intake()
         for chore in self._chores:
             await chore()
@@ -136,6 +157,22 @@ class Sweeper:
         for days in range(INTAKE_DAYS, REMEMBERED_FOR.days):
             day = self._ports.now() - timedelta(days=days)
             await self._ports.keys.destroy_named(intake_key(day))
+
+
+def _expiry(row: Consent, at: datetime) -> Event:
+    return Event(
+        id=f"{row.id}.expired",
+        type=EventType.CONSENT_EXPIRED,
+        at=at,
+        tenant=row.tenant,
+        subject=row.subject,
+        detail={
+            "language": row.language,
+            "notice_sha256": row.notice_sha256,
+            "notice_version": row.notice_version,
+            "purpose": row.purpose,
+        },
+    )
 
 
 def _settlement(row: Any, at: datetime) -> Event:

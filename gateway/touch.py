@@ -3,13 +3,15 @@ No evidence, no touch: the trail knows of every touch before the bytes leave.
 
 - ``touch.began`` is durable before the body of `touching` runs; if it cannot be made durable,
   the body does not run (`AppendError`).
+- The caller's leave is asked for before and after that: a withdrawal that came in between is
+  heard before a byte leaves, and what was begun ends without one.
 - ``touch.ended`` follows in every outcome: done, raised, cancelled. A killed process leaves a
   began without an end; whoever takes over the job ends it as killed (`close_killed`).
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +19,7 @@ from typing import Any, Protocol
 
 from audit.model import Event, EventType, Leaf, Receipt
 from gateway import crashpoint
-from residency.model import Observed, Processor
+from residency.model import Contact, Observed, Processor
 
 
 class Trail(Protocol):
@@ -44,7 +46,7 @@ class Touch:
     detail: dict[str, Any] = field(default_factory=dict)
 
     def observe(self, observed: Observed) -> None:
-        """Record the facts of *observed* that are not empty, as observed ones."""
+        """Record the facts of *observed* that are not empty; later ones replace earlier ones."""
         seen = {
             "host": observed.host,
             "peer": observed.peer,
@@ -52,9 +54,27 @@ class Touch:
             "request_id": observed.request_id,
             "connections": observed.connections,
             "bytes": observed.bytes_sent,
+            "received": observed.bytes_received,
+            "peers": list(observed.peers),
+            "refused": list(observed.refused),
+            "region": observed.region,
         }
         if facts := {name: value for name, value in seen.items() if value}:
             self.detail |= facts | {"basis": "observed"}
+
+
+def folded(contacts: Sequence[Contact]) -> Observed:
+    """Return what *contacts* say in one value; bytes are those of the tunnels, TLS included."""
+    made = [contact for contact in contacts if contact.peer]
+    refused = [f"{contact.host} {contact.refused}" for contact in contacts if contact.refused]
+    return Observed(
+        host=made[0].host if made else "",
+        connections=len(made),
+        bytes_sent=sum(contact.sent for contact in made),
+        bytes_received=sum(contact.received for contact in made),
+        peers=tuple(dict.fromkeys(contact.peer for contact in made)),
+        refused=tuple(dict.fromkeys(refused)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +88,10 @@ class Matter:
     decision: str
 
 
+Leave = Callable[[], Awaitable[None]]
+"""Raises if the work must not go on: the job is another's by now, or its person took it back."""
+
+
 @asynccontextmanager
 async def touching(
     trail: Trail,
@@ -76,14 +100,18 @@ async def touching(
     action: str,
     *,
     now: Callable[[], datetime],
+    leave: Leave,
 ) -> AsyncIterator[Touch]:
-    """Record that *processor* handles *matter* for as long as the body runs."""
+    """Record that *processor* handles *matter* while the body runs, if *leave* is given."""
+    await leave()
     touch = Touch(f"t_{secrets.token_hex(16)}")
-    began = _event(EventType.TOUCH_BEGAN, touch, matter, processor, action, now())
+    declared = Touch(touch.id, _declared(processor))
+    began = _event(EventType.TOUCH_BEGAN, declared, matter, processor, action, now())
     await trail.append(began)
     crashpoint.reach("touch.began")
     outcome = "done"
     try:
+        await leave()
         yield touch
     except asyncio.CancelledError:
         outcome = "cancelled"
@@ -122,6 +150,16 @@ async def close_killed(trail: Trail, job: str, *, now: Callable[[], datetime]) -
             )
         )
     return len(left)
+
+
+def _declared(processor: Processor) -> dict[str, Any]:
+    """Return what the row says of its place, to stand beside what is then observed."""
+    if not processor.hosts:
+        return {}
+    said = {"country": processor.jurisdiction, "hosts": list(processor.hosts)}
+    return {
+        "declared": said | {"region": processor.settings.get("vendor_region", processor.region)}
+    }
 
 
 def _event(

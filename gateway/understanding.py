@@ -66,8 +66,12 @@ async def understood(turn: Turn, note: Note, memory: Memory, ports: Ports) -> Tu
             "understand",
             note.label(Kind.REDACTED_TRANSCRIPT).artifact,
             ports.understanding,
-            lambda processor: processor.understand(
-                text, language=turn.language, intents=intents, expected=memory.pending
+            lambda processor, passage: processor.understand(
+                text,
+                language=turn.language,
+                intents=intents,
+                expected=memory.pending,
+                passage=passage,
             ),
             ports,
         )

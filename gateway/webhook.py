@@ -2,6 +2,7 @@
 The door: verify, parse, commit, 200. It fetches no media and calls no vendor.
 
 - Order: size cap, body deadline, signature over the raw bytes, strict JSON, one transaction.
+- Updates for a number of another cell are sealed to it and kept no longer than it takes.
 - 200 is said only of what is durable; when the database does not answer, 503 makes WhatsApp
   deliver again (for 7 days, per its webhook documentation).
 - A refusal names its reason by a code and quotes nothing.
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from gateway import intake, log
+from gateway import forwards, intake, log
 from gateway.errors import (
     DoorError,
     EncodingError,
@@ -26,6 +27,7 @@ from gateway.errors import (
     TooLargeError,
     UnknownTenantError,
 )
+from gateway.forwards import Forwards
 from gateway.inbox import Inbox
 from gateway.metrics import Metrics
 from gateway.whatsapp import signature
@@ -51,6 +53,7 @@ class Doors:
 
     tenants: Mapping[str, Door]
     inbox: Inbox
+    forwards: Forwards
     metrics: Metrics
 
 
@@ -80,10 +83,13 @@ async def receive(request: Request) -> Response:
         _check_headers(request)
         body = await _body(request)
         signature.verify(body, _header(request, b"x-hub-signature-256"), door.app_secrets)
-        parsed = intake.parse(body, phone_number_ids=door.phone_number_ids)
-        fresh = await doors.inbox.accept(door.tenant, parsed)
+        own, others = door.phone_number_ids, doors.forwards.numbers(door.tenant)
+        parsed = intake.parse(body, phone_number_ids=own | others)
+        ours, theirs = forwards.divided(parsed, own)
+        fresh = await doors.inbox.accept(door.tenant, ours)
+        handed = await doors.forwards.accept(door.tenant, theirs)
     doors.metrics.received(door.tenant, parsed)
-    log.get().info("webhook.accepted", tenant=door.tenant, count=len(fresh))
+    log.get().info("webhook.accepted", tenant=door.tenant, count=len(fresh) + handed)
     return PlainTextResponse("ok")
 
 

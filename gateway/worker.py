@@ -9,6 +9,7 @@ Pulls jobs, leases them, and runs each one to an end or to its next try.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
 from nats.errors import Error as NatsError
@@ -21,6 +22,7 @@ from gateway.errors import DeniedError, LeaseLostError
 from gateway.jobs import Job, State, Unclaimed
 from gateway.note import Note, opened
 from gateway.ports import Ports
+from gateway.slots import Slots
 
 BEAT_S = 10.0
 # When to be told again of a job that is held or not yet due; of others, whoever ends, parks or
@@ -29,45 +31,48 @@ AGAIN_S = {Unclaimed.EARLY: 1.0, Unclaimed.HELD: 5.0}
 
 
 class Worker:
-    """Works on up to *concurrency* jobs at once, as *owner*."""
+    """Works on as many jobs at once as *slots* has, as *owner*."""
 
-    def __init__(self, ports: Ports, broker: Broker, *, owner: str, concurrency: int) -> None:
+    def __init__(self, ports: Ports, broker: Broker, *, owner: str, slots: Slots) -> None:
         self._ports = ports
         self._broker = broker
         self._owner = owner
-        self._free = asyncio.Semaphore(concurrency)
+        self._slots = slots
         self._busy: set[asyncio.Task[None]] = set()
-        self._pull: asyncio.Task[None] | None = None
+        self._pulls: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Start pulling."""
-        self._pull = asyncio.create_task(self._run(), name="worker")
+        """Start pulling, on every lane by itself."""
+        self._pulls = [
+            asyncio.create_task(self._run(lane), name=f"worker-{lane}")
+            for lane in self._slots.lanes
+        ]
 
     @property
     def alive(self) -> bool:
         """Whether jobs would be worked on."""
-        return self._pull is not None and not self._pull.done()
+        return bool(self._pulls) and not any(pull.done() for pull in self._pulls)
 
     async def aclose(self, grace_s: float = 20.0) -> None:
         """Take no more jobs, finish those begun within *grace_s*, cancel the rest."""
-        if self._pull:
-            self._pull.cancel()
-            await asyncio.gather(self._pull, return_exceptions=True)
+        for pull in self._pulls:
+            pull.cancel()
+        await asyncio.gather(*self._pulls, return_exceptions=True)
         if self._busy:
             await asyncio.wait(self._busy, timeout=grace_s)
         for task in self._busy:
             task.cancel()
         await asyncio.gather(*self._busy, return_exceptions=True)
 
-    async def _run(self) -> None:
-        async for told in self._broker.told(self._free):
+    async def _run(self, lane: str) -> None:
+        async for told in self._broker.told(lane, self._slots):
             task = asyncio.create_task(self._one(told), name="job")
             self._busy.add(task)
-            task.add_done_callback(self._over)
+            task.add_done_callback(partial(self._over, lane))
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, lane: str, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
-        self._free.release()
+        self._slots.release(lane)
         if not task.cancelled() and (exc := task.exception()):
             log.get().error("worker.failed", error=type(exc).__name__)
 

@@ -10,37 +10,50 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from audit.trail import Trail
 from gateway import assistant, crashpoint, log, turns, webhook
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
-from gateway.compose import stores
+from gateway.compose import crossings, stores
+from gateway.compose import egress as exits
 from gateway.compose.channels import channels, door
+from gateway.compose.egress import WORLD, Outside
 from gateway.compose.engines import engines, rehearse
 from gateway.compose.rules import Rules, probe, rules
 from gateway.compose.surroundings import crash_at, now
 from gateway.console import health
 from gateway.console.health import Check, Vitals
+from gateway.crossing import Arriving, Departures
 from gateway.errors import DoorError
+from gateway.findings import Findings
+from gateway.forwards import Forwards
 from gateway.inbox import Inbox
 from gateway.jobs import Jobs
 from gateway.metrics import Metrics
 from gateway.ports import Ports
+from gateway.probe import Probe
 from gateway.relay import Relay
 from gateway.sections import Tenant
 from gateway.settings import Settings
+from gateway.slots import Share, Slots, fair_share
 from gateway.sweeper import Sweeper
 from gateway.webhook import Doors
 from gateway.worker import Worker
 from policy.consents.sql import SqlConsents
+from policy.follow import STALE_S
 from policy.model import Undecided
+from residency.limits import Limits
 from residency.route import Health
 from vault.custody import Custody
 from vault.keys import Keys
 from vault.ports import Keyring
+
+Part = Inbox | Relay | Worker | Sweeper | Departures | Arriving | Findings | Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +88,16 @@ def app(settings: Settings) -> Starlette:
 
 
 @asynccontextmanager
-async def cell(settings: Settings) -> AsyncIterator[Cell]:
-    """Build the cell that *settings* describe, run it, and take it down."""
+async def cell(settings: Settings, outside: Outside = WORLD) -> AsyncIterator[Cell]:
+    """Build the cell that *settings* describe, run it *outside*, and take it down."""
     if not settings.production and (name := crash_at()):
         crashpoint.arm(name)
     async with AsyncExitStack() as stack:
-        yield await _run(settings, stack)
+        yield await _run(settings, outside, stack)
 
 
-async def _run(settings: Settings, stack: AsyncExitStack) -> Cell:
-    ports, broker, relay, keyring = await _parts(settings, stack)
+async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> Cell:
+    ports, broker, relay, keyring, ruled = await _parts(settings, outside, stack)
     owner = f"{settings.cell.id}/{secrets.token_hex(8)}"
     inbox = Inbox(
         ports.engine,
@@ -94,36 +107,61 @@ async def _run(settings: Settings, stack: AsyncExitStack) -> Cell:
         committed=relay.wake,
         urgent=lambda tenant, message: turns.urgent(message, ports.tenants[tenant].languages),
     )
-    worker = Worker(ports, broker, owner=owner, concurrency=settings.worker.concurrency)
+    worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
     sweeper = Sweeper(ports, owner=owner, chores=[relay.forget])
-    for part in (relay, worker, sweeper, inbox):
+    departures = Departures(
+        ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=now
+    )
+    running: dict[str, Part] = {
+        "findings": ports.findings,  # first to start and last to stop: every touch tells it
+        "inbox": inbox,
+        "relay": relay,
+        "worker": worker,
+        "clocks": sweeper,
+        "departures": departures,
+        "probe": _probe(settings, ports, outside),
+    }
+    if key := crossings.private_key(settings):
+        running["arrivals"] = Arriving(
+            broker,
+            inbox,
+            ports.trail,
+            crossings.receivers(settings),
+            key=key,
+            cell=ports.cell,
+            region=ports.region,
+            now=now,
+        )
+    for part in sorted(running.values(), key=lambda part: part is inbox):
         part.start()
         stack.push_async_callback(part.aclose)
     doors = Doors(
         tenants={tenant.id: door(tenant) for tenant in settings.tenants},
         inbox=inbox,
+        forwards=Forwards(ports.engine, crossings.posts(settings), now=now, wake=departures.wake),
         metrics=ports.metrics,
     )
-    running: dict[str, Inbox | Relay | Worker | Sweeper] = {
-        "inbox": inbox,
-        "relay": relay,
-        "worker": worker,
-        "clocks": sweeper,
-    }
-    return Cell(ports=ports, doors=doors, vitals=_vitals(settings, ports, broker, keyring, running))
+    vitals = _vitals(settings, ports, broker, keyring, running)
+    vitals.warnings = {"policy_stale": lambda: ruled.age() >= STALE_S}
+    return Cell(ports=ports, doors=doors, vitals=vitals)
 
 
-async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Ports, Broker, Relay, Keyring]:
+async def _parts(
+    settings: Settings, outside: Outside, stack: AsyncExitStack
+) -> tuple[Ports, Broker, Relay, Keyring, Rules]:
     stores.lock(settings.cell.data, stack)
     ruled: Rules = await rules(settings, stack)
     ours = [row for row in ruled.registry if row.region == settings.cell.region]
     settings.refuse_development({row.id: row.adapter for row in ours})
+    exits.check(settings, ruled.registry)
+    egress = await exits.egress(settings, stack, outside)
+    mount = await exits.vault_mount(settings, egress, stack)
     engine = await stores.database(settings, stack)
-    keyring = stores.keyring(settings)
+    keyring = stores.keyring(settings, mount)
     keys = Keys(engine, keyring, region=settings.cell.region, now=now)
     objects = await stores.objects(settings)
     settings.refuse_development({"keyring": keyring.name, "objects": objects.name})
-    found = await engines(settings, ruled.registry, stack)
+    found = await engines(settings, ruled.registry, stack, roots=outside.roots)
     channel = channels(settings, stack)
     broker = await stores.broker(settings, stack)
     jobs = Jobs(engine, now=now, woken=lambda woken: relay.wake(woken))  # noqa: PLW0108 - made next
@@ -132,19 +170,27 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Ports, Brok
         await jobs.release(f"{settings.cell.id}/")  # the lock on the data proves them dead
     assistants = {tenant.id: _assistant(tenant) for tenant in settings.tenants}
     await rehearse(found, assistants.values())
+    custody = Custody(engine, keys, objects, now=now)
+    metrics = _metrics(settings, ruled)
+    metrics.watch_policy(ruled.age)
+    decisions = stores.decisions(settings, engine, custody, metrics, stack)
+    trail = await stores.trail(settings, mount, stack)
     ports = Ports(
         region=settings.cell.region,
         cell=settings.cell.id,
         now=now,
         engine=engine,
         jobs=jobs,
-        trail=await stores.trail(settings, stack),
-        custody=Custody(engine, keys, objects, now=now),
+        trail=trail,
+        custody=custody,
         keys=keys,
         consents=SqlConsents(engine),
         decide=ruled.decide,
+        asks_transfer_consent=ruled.asks_transfer_consent,
+        decisions=decisions,
         processors={row.id: row for row in ruled.registry},
         health=Health(),
+        limits=Limits(ruled.registry, [tenant.id for tenant in settings.tenants]),
         hearing=found.hearing,
         speaking=found.speaking,
         understanding=found.understanding,
@@ -153,14 +199,53 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Ports, Brok
         media=channel.media,
         tenants={tenant.id: tenant for tenant in settings.tenants},
         assistants=assistants,
-        metrics=_metrics(settings, ruled),
+        metrics=metrics,
+        findings=await _findings(settings, engine, trail, metrics),
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
+        egress=egress,
+        simulators=exits.simulators(settings),
     )
-    return ports, broker, relay, keyring
+    return ports, broker, relay, keyring, ruled
+
+
+async def _findings(
+    settings: Settings, engine: AsyncEngine, trail: Trail, metrics: Metrics
+) -> Findings:
+    found = Findings(engine, trail, metrics, cell=settings.cell.id, now=now)
+    await found.load()  # a suspension holds before the first decision
+    return found
+
+
+def _probe(settings: Settings, ports: Ports, outside: Outside) -> Probe:
+    return Probe(
+        [row for row in ports.processors.values() if row.region == ports.region],
+        ports.hearing,
+        ports.egress,
+        ports.findings,
+        ports.trail,
+        cell=ports.cell,
+        every_s=settings.probe_every_s,
+        now=now,
+        trust=outside.trust,
+    )
 
 
 def _assistant(tenant: Tenant) -> Assistant:
     return assistant.load(tenant.assistant, languages=tenant.languages)
+
+
+def _slots(settings: Settings) -> Slots:
+    total, tenants = settings.worker.concurrency, settings.tenants
+    return Slots(
+        total,
+        {
+            tenant.id: Share(
+                concurrency=tenant.limits.concurrency or fair_share(total, len(tenants)),
+                per_minute=tenant.limits.notes_per_minute or 0,
+            )
+            for tenant in tenants
+        },
+    )
 
 
 def _metrics(settings: Settings, ruled: Rules) -> Metrics:
@@ -176,7 +261,7 @@ def _vitals(
     ports: Ports,
     broker: Broker,
     keyring: Keyring,
-    running: Mapping[str, Inbox | Relay | Worker | Sweeper],
+    running: Mapping[str, Part],
 ) -> Vitals:
     async def keys_ready() -> bool:
         await keyring.ready()
@@ -185,7 +270,7 @@ def _vitals(
     async def trail_open() -> bool:
         return bool(await ports.trail.checkpoint())
 
-    def alive(part: Inbox | Relay | Worker | Sweeper) -> Check:
+    def alive(part: Part) -> Check:
         async def check() -> bool:
             return part.alive
 
@@ -202,6 +287,7 @@ def _vitals(
     checks |= {
         "broker": connected,
         "database": lambda: stores.writable(ports.engine),
+        "egress": lambda: exits.ready(ports.egress),
         "keyring": keys_ready,
         "policy": decidable,
         "trail": trail_open,

@@ -14,14 +14,14 @@ from functools import partial
 
 from gateway import assistant, db, natsd
 from gateway.broker import Broker
-from gateway.compose import engines, rules, stores
+from gateway.compose import egress, engines, rules, stores
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.sections import Tenant
 from gateway.settings import Settings
 from policy.errors import PolicyError
 from policy.model import Undecided
-from residency.errors import EngineMissingError, ResidencyError
+from residency.errors import EgressError, EngineMissingError, ResidencyError
 from residency.model import Processor
 from residency.registry import Registry
 from vault.errors import VaultError
@@ -53,6 +53,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _tried("data", lambda: _data(settings))
     yield _tried("listen", lambda: _listen(settings))
     yield _tried("database", lambda: asyncio.run(_database(settings)))
+    yield _tried("egress", lambda: asyncio.run(_egress(settings)))
     yield _tried("keyring", lambda: asyncio.run(_keyring(settings)))
     yield _tried("objects", lambda: asyncio.run(_objects(settings)))
     yield _tried("broker", lambda: asyncio.run(_broker(settings)))
@@ -114,14 +115,30 @@ async def _database(settings: Settings) -> str:
 
 
 async def _keyring(settings: Settings) -> str:
-    keyring = stores.keyring(settings)
-    try:
-        await keyring.ready()
-    except VaultError as exc:
-        raise MissingPartError(
-            f"{exc} (is the vault up, unsealed, and [services] vault with its token right?)"
-        ) from None
+    async with AsyncExitStack() as stack:
+        opened = await egress.egress(settings, stack)
+        mount = await egress.vault_mount(settings, opened, stack)
+        keyring = stores.keyring(settings, mount)
+        try:
+            await keyring.ready()
+        except VaultError as exc:
+            raise MissingPartError(
+                f"{exc} (is the vault up, unsealed, and [services] vault with its token right?)"
+            ) from None
     return f"{keyring.name} wraps and unwraps"
+
+
+async def _egress(settings: Settings) -> str:
+    egress.check(settings, rules.registry(settings))
+    async with AsyncExitStack() as stack:
+        opened = await egress.egress(settings, stack)
+        try:
+            await egress.ready(opened)
+        except EgressError as exc:
+            raise MissingPartError(
+                f"{exc} (start `vocustody egress`, or correct [egress] control)"
+            ) from None
+    return "gives tickets"
 
 
 async def _objects(settings: Settings) -> str:
@@ -138,7 +155,7 @@ async def _broker(settings: Settings) -> str:
     if given is None:
         return f"embedded: {natsd.binary()}"
     token = given.token_file.value.decode() if given.token_file else None
-    broker = await Broker.connect(given.url, settings.cell.region, token=token)
+    broker = await Broker.connect(given.url, settings.cell.region, lanes=(), token=token)
     await broker.aclose()
     return given.url
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from gateway import log
 from gateway.assistant import Assistant
+from gateway.compose.surroundings import now
 from gateway.settings import Settings
 from residency.errors import EngineMissingError, ProcessorError
 from residency.model import Processor, Service, Spoken, Transcript, Understanding
 from residency.ports import SpeechToText, TextToSpeech, Understander
+from residency.processors.azure_speech import AzureSpeechToText
 from residency.processors.intents import NearestExample
 from residency.processors.scripted import (
     ScriptedSpeechToText,
@@ -26,6 +28,8 @@ from residency.registry import Registry
 
 SCRIPTED = "scripted"
 
+Build = Callable[[Processor, Settings, bytes | None], Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Engines:
@@ -37,8 +41,14 @@ class Engines:
     missing: list[str] = field(default_factory=list)
 
 
-async def engines(settings: Settings, registry: Registry, stack: AsyncExitStack) -> Engines:
-    """Build and warm the adapters of the cell's own region; a missing engine is said aloud."""
+async def engines(
+    settings: Settings, registry: Registry, stack: AsyncExitStack, *, roots: bytes | None = None
+) -> Engines:
+    """
+    Build and warm the adapters of the cell's own region; a missing engine is said aloud.
+
+    Vendors' certificates must lead to *roots* (PEM; None = each client's own).
+    """
     found = Engines()
     places: dict[Service, dict[str, Any]] = {
         Service.SPEECH_TO_TEXT: found.hearing,
@@ -49,7 +59,7 @@ async def engines(settings: Settings, registry: Registry, stack: AsyncExitStack)
         if row.region != settings.cell.region or row.service not in places:
             continue
         try:
-            built = adapter(row, settings)
+            built = adapter(row, settings, roots)
         except EngineMissingError as exc:
             log.get().warning("engine.missing", processor=row.id, error=exc)
             found.missing.append(str(exc))
@@ -71,14 +81,14 @@ async def rehearse(found: Engines, assistants: Iterable[Assistant]) -> None:
                 )
 
 
-def adapter(row: Processor, settings: Settings) -> Any:
+def adapter(row: Processor, settings: Settings, roots: bytes | None = None) -> Any:
     """Return what speaks to *row*; raise `EngineMissingError` where nothing here can."""
     settings.refuse_development({row.id: row.adapter})
     try:
         build = ADAPTERS[row.service, row.adapter]
     except KeyError:
         raise EngineMissingError(f"{row.id}: no adapter {row.adapter!r}") from None
-    return build(row, settings)
+    return build(row, settings, roots)
 
 
 async def _warm(one: Any) -> None:
@@ -86,11 +96,35 @@ async def _warm(one: Any) -> None:
         await warm()
 
 
-def _whisper(row: Processor, settings: Settings) -> SpeechToText:
+def _whisper(row: Processor, settings: Settings, _roots: bytes | None) -> SpeechToText:
     return WhisperSpeechToText(row, model_dir=settings.engines.whisper_dir)
 
 
-def _intents(row: Processor, _settings: Settings) -> Understander:
+def _azure(row: Processor, settings: Settings, roots: bytes | None) -> SpeechToText:
+    given = settings.processors.get(row.id)
+    if given is None or given.key_file is None:
+        raise EngineMissingError(f'{row.id}: no key (set key_file in [processors."{row.id}"])')
+    return AzureSpeechToText(row, key=given.key_file.text, roots=roots.decode() if roots else None)
+
+
+def _google(row: Processor, settings: Settings, roots: bytes | None) -> SpeechToText:
+    given = settings.processors.get(row.id)
+    if given is None or given.credentials_file is None:
+        raise EngineMissingError(
+            f'{row.id}: no credentials (set credentials_file in [processors."{row.id}"])'
+        )
+    try:
+        # Here: gRPC and the SDK take most of a second to import, and are an extra.
+        from residency.processors import google_account, google_speech  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise EngineMissingError(
+            f"{row.id}: no Google SDK (pip install vocustody[google])"
+        ) from None
+    account = google_account.ServiceAccount(given.credentials_file.value, now=now)
+    return google_speech.GoogleSpeechToText(row, credentials=account, roots=roots)
+
+
+def _intents(row: Processor, _settings: Settings, _roots: bytes | None) -> Understander:
     try:
         return NearestExample(row)
     except EngineMissingError:
@@ -99,10 +133,8 @@ def _intents(row: Processor, _settings: Settings) -> Understander:
         return NearestExample(row, meaning=False)
 
 
-def _scripted(
-    build: Callable[..., Any], answer: Callable[[Processor], Any]
-) -> Callable[[Processor, Settings], Any]:
-    def made(row: Processor, _settings: Settings) -> Any:
+def _scripted(build: Callable[..., Any], answer: Callable[[Processor], Any]) -> Build:
+    def made(row: Processor, _settings: Settings, _roots: bytes | None) -> Any:
         delay_s = float(row.settings.get("delay_ms", "0")) / 1000
         return build(row, itertools.repeat(answer(row)), delay_s=delay_s)
 
@@ -125,11 +157,15 @@ def _spoken(_row: Processor) -> Spoken:
     return Spoken(pcm=bytes(2 * 16_000), rate=16_000)
 
 
-ADAPTERS: dict[tuple[Service, str], Callable[[Processor, Settings], Any]] = {
+ADAPTERS: dict[tuple[Service, str], Build] = {
     (Service.SPEECH_TO_TEXT, SCRIPTED): _scripted(ScriptedSpeechToText, _transcript),
+    (Service.SPEECH_TO_TEXT, "azure-speech"): _azure,
+    (Service.SPEECH_TO_TEXT, "google-speech"): _google,
     (Service.SPEECH_TO_TEXT, "whisper"): _whisper,
     (Service.TEXT_TO_SPEECH, SCRIPTED): _scripted(ScriptedTextToSpeech, _spoken),
-    (Service.TEXT_TO_SPEECH, "local-speech"): lambda row, _settings: LocalTextToSpeech(row),
+    (Service.TEXT_TO_SPEECH, "local-speech"): lambda row, *_: LocalTextToSpeech(row),
     (Service.UNDERSTANDING, SCRIPTED): _scripted(ScriptedUnderstander, _understanding),
     (Service.UNDERSTANDING, "nearest-example"): _intents,
 }
+BUILT = frozenset({*ADAPTERS, (Service.MESSAGING, "graph")})
+"""What there is code for; messaging is spoken by `gateway.whatsapp`."""

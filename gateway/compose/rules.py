@@ -1,52 +1,62 @@
 """What the cell enforces: registry, laws and tenants' tightenings, in one bundle on one engine."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from gateway import phrases
+from gateway.compose import publication
 from gateway.compose.surroundings import now
 from gateway.errors import MissingPartError
+from gateway.ports import Decide
 from gateway.settings import Settings
-from policy import archive, bundle, decide, jurisdictions
+from policy import archive, bundle, jurisdictions
 from policy.bundle import Bundle
-from policy.embedded import EmbeddedEngine
-from policy.model import Decision, Question, Stage
-from policy.opa import OpaEngine
+from policy.model import HANDED, Asked, Decision, Question, Stage
+from policy.signing import Signer
 from residency import registry as registries
 from residency.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The active bundle's *revision*, the *engine* that evaluates it, and how to ask it."""
+    """
+    The *revision* that the cell began with, the *engine* that evaluates it, and how to ask it.
+
+    *age* says for how many seconds nobody has stood by the release in force; 0 if it was built
+    here. `decide` puts it into each question.
+    """
 
     registry: Registry
     revision: str
     engine: str
-    decide: Callable[[Question], Awaitable[Decision]]
+    decide: Decide
+    asks_transfer_consent: bool
+    age: Callable[[], int]
 
 
 async def rules(settings: Settings, stack: AsyncExitStack) -> Rules:
     """Load the registry and the bundle, and open the engine."""
     known = registry(settings)
-    built = build(settings, known)
-    opa = settings.services.opa
-    engine: EmbeddedEngine | OpaEngine
-    if opa is None:
-        engine = EmbeddedEngine(built)
-    else:
-        token = opa.token_file.value.decode() if opa.token_file else None
-        engine = OpaEngine(opa.url, token=token)
-    stack.push_async_callback(engine.aclose)
-    facts = built.facts
+    published = settings.policy.source is not None
+    built = None if published else build(settings, known)
+    follower = await publication.followed(settings, known, built, stack)
 
-    async def ask(question: Question) -> Decision:
-        return await decide.decide(question, engine, facts=facts)
+    async def ask(question: Question, kept: Callable[[Asked], None] | None = None) -> Decision:
+        # How old the bundle is, only who follows it knows.
+        return await follower.active.decide(replace(question, bundle_age=follower.age), kept)
 
-    return Rules(registry=known, revision=built.revision, engine=engine.name, decide=ask)
+    return Rules(
+        registry=known,
+        revision=follower.revision,
+        engine=follower.active.engine,
+        decide=ask,
+        # The next release may look at it, whatever this one does.
+        asks_transfer_consent=built is None or built.facts.asks_transfer_consent,
+        age=lambda: follower.age,
+    )
 
 
 def registry(settings: Settings) -> Registry:
@@ -70,12 +80,12 @@ def build(settings: Settings, known: Registry) -> Bundle:
     )
 
 
-def write_bundle(settings: Settings, to: Path) -> str:
-    """Write the cell's bundle for an OPA server; return its revision."""
+def write_bundle(settings: Settings, to: Path, signer: Signer | None = None) -> str:
+    """Write the cell's bundle, issued now and signed by *signer*; return its revision."""
     if to.exists():
         raise MissingPartError(f"{to} exists (name a new file)")
     built = build(settings, registry(settings))
-    archive.write(built, to)
+    archive.write(built, to, issued=int(now().timestamp()) if signer else None, signer=signer)
     return built.revision
 
 
@@ -92,4 +102,8 @@ def probe(region: str, at: datetime) -> Question:
         consent=None,
         held=False,
         minor=False,
+        data_class=HANDED[Stage.NOTICE],
+        bundle_age=0,
+        suspended=(),
+        transfer_consent=None,
     )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import hvac
@@ -18,12 +19,17 @@ from audit.stores.folder import Folder
 from audit.trail import Trail
 from gateway import db, log, migrations, secretfile
 from gateway.broker import Broker
+from gateway.compose.egress import Mount
 from gateway.compose.surroundings import now
+from gateway.decisions import Decisions
 from gateway.errors import MissingPartError
+from gateway.metrics import Metrics
 from gateway.natsd import NatsServer
 from gateway.schema import relay
 from gateway.sections import Vault
 from gateway.settings import Settings
+from gateway.slots import URGENT
+from vault.custody import Custody
 from vault.keyrings.local import LocalKeyring
 from vault.keyrings.transit import TransitKeyring
 from vault.objects.local import LocalObjects
@@ -72,14 +78,16 @@ def database_url(settings: Settings) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def keyring(settings: Settings) -> Keyring:
-    """Return the keyring: transit where a vault is named, else the local one."""
+def keyring(settings: Settings, mount: Mount) -> Keyring:
+    """Return the keyring: transit where a vault is named (reached by *mount*), else the local."""
     vault = settings.services.vault
     if vault is None:
         return LocalKeyring(settings.cell.data / "keys")
     path = vault.token_file.path
     # Read for every request: a short-lived token is renewed outside, in place.
-    return TransitKeyring(vault.url, lambda: secretfile.read(path).text, mount=vault.mount)
+    return TransitKeyring(
+        vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount
+    )
 
 
 async def objects(settings: Settings) -> Objects:
@@ -106,9 +114,9 @@ async def objects(settings: Settings) -> Objects:
     return store
 
 
-async def trail(settings: Settings, stack: AsyncExitStack) -> Trail:
-    """Open the audit trail of the cell's region."""
-    opened = await Trail.open(shelf(settings), await _signer(settings), now)
+async def trail(settings: Settings, mount: Mount, stack: AsyncExitStack) -> Trail:
+    """Open the audit trail of the cell's region; a vault that signs is reached by *mount*."""
+    opened = await Trail.open(shelf(settings), await _signer(settings, mount), now)
     stack.push_async_callback(opened.close)
     return opened
 
@@ -118,17 +126,18 @@ def shelf(settings: Settings) -> Shelf:
     return Folder(settings.cell.data / "audit", settings.cell.region)
 
 
-async def _signer(settings: Settings) -> Signer:
+async def _signer(settings: Settings, mount: Mount) -> Signer:
     vault = settings.services.vault
     if vault is None:
         return LocalSigner.open(settings.cell.data / "audit-signing-key.pem")
     name = f"{SIGNING_KEY}-{settings.cell.id}"
-    return await TransitSigner.open(_client(vault), name, mount=vault.mount)
+    return await TransitSigner.open(_client(vault, mount), name, mount=vault.mount)
 
 
-def _client(vault: Vault) -> hvac.Client:
+def _client(vault: Vault, mount: Mount) -> hvac.Client:
     client = hvac.Client(url=vault.url, token=vault.token_file.value.decode(), timeout=3)
     client.session.trust_env = False
+    mount(client.session)
     return client
 
 
@@ -147,7 +156,8 @@ async def broker(settings: Settings, stack: AsyncExitStack) -> Broker:
     else:
         url = given.url
         token = given.token_file.value.decode() if given.token_file else None
-    connected = await Broker.connect(url, settings.cell.region, token=token)
+    lanes = [URGENT, *(tenant.id for tenant in settings.tenants)]
+    connected = await Broker.connect(url, settings.cell.region, lanes=lanes, token=token)
     stack.push_async_callback(connected.aclose)
     await connected.prepare()
     return connected
@@ -166,6 +176,21 @@ async def _keep(server: NatsServer) -> None:
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def decisions(
+    settings: Settings,
+    engine: AsyncEngine,
+    custody: Custody,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Decisions:
+    """Start the store of decisions; it is written to the end before the database closes."""
+    kept_for = timedelta(days=settings.decisions.kept_days)
+    store = Decisions(engine, custody, metrics, kept_for=kept_for)
+    store.start()
+    stack.push_async_callback(store.aclose)
+    return store
 
 
 async def writable(engine: AsyncEngine) -> bool:

@@ -3,7 +3,8 @@ Alive, ready, measured.
 
 *ready* is 200 only when a webhook would be accepted and worked on: the database takes a
 write, the inbox, relay, worker and clocks run, the broker and the keyring answer, the policy
-engine decides, the trail is open.
+engine decides, the trail is open. A *warning* is told beside it and changes nothing: somebody
+should look before it becomes a failure.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ FRESH_S = 0.5
 @dataclass(slots=True, kw_only=True)
 class Vitals:
     """
-    Named checks, the metrics, and the token that admits to them (None: not served).
+    Named checks and warnings, the metrics, and the token that admits to them (None: not served).
 
     The checks cost writes and calls, and anybody may ask: one round of them serves for
     `FRESH_S` seconds.
@@ -34,6 +35,7 @@ class Vitals:
     checks: Mapping[str, Check]
     metrics: Metrics
     token: bytes | None = field(repr=False)
+    warnings: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     _failed: list[str] = field(default_factory=list, init=False)
     _until: float = field(default=0.0, init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -58,7 +60,8 @@ async def readyz(request: Request) -> Response:
     """Answer 200 if every check holds, else 503 with the names of those that do not."""
     vitals: Vitals = request.state.vitals
     failed = await vitals.failed()
-    body = {"ready": not failed, "failed": failed}
+    warned = [name for name, holds in vitals.warnings.items() if holds()]
+    body = {"ready": not failed, "failed": failed, "warned": warned}
     return JSONResponse(body, status_code=503 if failed else 200)
 
 

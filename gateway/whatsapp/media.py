@@ -25,11 +25,11 @@ from gateway.errors import (
     MediaRefusedError,
     PayloadError,
 )
-from gateway.whatsapp import answers, fields
+from gateway.whatsapp import answers, connection, fields
 from gateway.whatsapp.account import Account
 from gateway.whatsapp.connection import RefusedAddressError
 from gateway.whatsapp.payload import VoiceNote
-from residency.model import Observed
+from residency.model import INSIDE, Observed, Passage
 
 MAX_BYTES = 16 * 1024 * 1024
 DEADLINE_S = 8.0
@@ -41,7 +41,7 @@ _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The bytes of a note, the media type WhatsApp declares, and what was seen of the peer."""
+    """The bytes of a note, the media type WhatsApp declares, and what its answer showed."""
 
     content: bytes = field(repr=False)
     mime: str
@@ -57,7 +57,11 @@ class _Description:
 
 
 class Media:
-    """The media of one number. Calls may overlap; nothing is retried but a lapsed URL, once."""
+    """
+    The media of one number. Calls may overlap; nothing is retried but a lapsed URL, once.
+
+    Each call leaves by its *passage* (`gateway.whatsapp.connection`).
+    """
 
     def __init__(
         self, http: httpx2.AsyncClient, account: Account, *, deadline_s: float = DEADLINE_S
@@ -66,7 +70,7 @@ class Media:
         self._account = account
         self._deadline_s = deadline_s
 
-    async def fetch(self, note: VoiceNote) -> Fetched:
+    async def fetch(self, note: VoiceNote, *, passage: Passage = INSIDE) -> Fetched:
         """
         Return the content of *note*.
 
@@ -79,31 +83,31 @@ class Media:
         try:
             with answers.repeatable(), answers.translated():
                 async with asyncio.timeout(self._deadline_s):
-                    return await self._fetch(note)
+                    return await self._fetch(note, passage)
         except ChannelRefusedError as exc:
             raise _media_error(exc) from None
 
-    async def delete(self, media_id: str) -> None:
+    async def delete(self, media_id: str, *, passage: Passage = INSIDE) -> None:
         """Have WhatsApp delete its copy; raise as `fetch` does (`MediaGoneError`: it was gone)."""
         try:
             with answers.repeatable(), answers.translated():
                 async with asyncio.timeout(self._deadline_s):
-                    answers.read(await self._call("DELETE", media_id))
+                    answers.read(await self._call("DELETE", media_id, passage))
         except ChannelRefusedError as exc:
             raise _media_error(exc) from None
 
-    async def _fetch(self, note: VoiceNote) -> Fetched:
+    async def _fetch(self, note: VoiceNote, passage: Passage) -> Fetched:
         for _ in range(2):
-            described = await self._describe(note.media_id)
+            described = await self._describe(note.media_id, passage)
             if described.sha256 != note.sha256:
                 raise MediaRefusedError("media.digest")
-            found = await self._download(described)
+            found = await self._download(described, passage)
             if found is not None:
                 return found
         raise MediaGoneError("media.url")
 
-    async def _describe(self, media_id: str) -> _Description:
-        found = answers.read(await self._call("GET", media_id))
+    async def _describe(self, media_id: str, passage: Passage) -> _Description:
+        found = answers.read(await self._call("GET", media_id, passage))
         try:
             return _Description(
                 url=fields.text(found.get("url"), 2048),
@@ -114,7 +118,7 @@ class Media:
         except PayloadError:
             raise MediaRefusedError("media.metadata") from None
 
-    async def _call(self, method: str, media_id: str) -> httpx2.Response:
+    async def _call(self, method: str, media_id: str, passage: Passage) -> httpx2.Response:
         try:
             path = fields.number_id(media_id)
         except PayloadError:
@@ -124,15 +128,18 @@ class Media:
             f"{self._account.graph}/{path}",
             params={"phone_number_id": self._account.phone_number_id},
             headers=self._account.headers,
+            extensions=connection.by(passage),
         )
 
-    async def _download(self, described: _Description) -> Fetched | None:
+    async def _download(self, described: _Description, passage: Passage) -> Fetched | None:
         """Return the content, or None when the URL is gone."""
         url = checked(described.url, self._account)
         if described.size > MAX_BYTES:
             raise MediaRefusedError("media.too_large")
         try:
-            async with self._http.stream("GET", url, headers=self._account.headers) as answer:
+            async with self._http.stream(
+                "GET", url, headers=self._account.headers, extensions=connection.by(passage)
+            ) as answer:
                 if answer.status_code in _GONE:
                     return None
                 _check_head(answer)
@@ -193,12 +200,10 @@ async def _read(answer: httpx2.Response) -> bytes:
 
 def _observe(answer: httpx2.Response) -> Observed:
     stream = answer.extensions.get("network_stream")
-    peer = stream.get_extra_info("server_addr") if stream else None
     tls = stream.get_extra_info("ssl_object") if stream else None
     request_id = answer.headers.get("x-fb-request-id", "")
     return Observed(
         host=answer.url.host,
-        peer=str(peer[0]) if peer else "",
         tls=(tls.version() or "") if tls else "",
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else "",
     )

@@ -22,9 +22,10 @@ from gateway.errors import (
     MediaRefusedError,
     PayloadError,
 )
-from gateway.whatsapp import answers, fields
+from gateway.whatsapp import answers, connection, fields
 from gateway.whatsapp.account import Account
 from gateway.whatsapp.payload import Identity
+from residency.model import INSIDE, Passage
 
 DEADLINE_S = 15.0
 MAX_TEXT = 4_096
@@ -34,12 +35,17 @@ MAX_TITLE = 20
 MAX_ID = 256
 MAX_OPAQUE = 512
 MAX_VOICE_BYTES = 16 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 1024 * 1024
+MAX_NAME = 240
 VOICE_TYPE = "audio/ogg; codecs=opus"
+DOCUMENT_TYPE = "text/plain"  # JSON is not among the types that WhatsApp takes
 
 
 class Graph:
     """
     One number of a tenant. Calls may overlap; *http* is shared and closed by its owner.
+
+    Each call leaves by its *passage* (`gateway.whatsapp.connection`).
 
     Every method raises `ChannelBusyError` (nothing was sent), `ChannelRefusedError` (never
     will be) or, for messages to a person, `ChannelUnknownError` (may have been).
@@ -53,15 +59,27 @@ class Graph:
         self._deadline_s = deadline_s
 
     async def text(
-        self, to: Identity, body: str, *, opaque: str, reply_to: str | None = None
+        self,
+        to: Identity,
+        body: str,
+        *,
+        opaque: str,
+        reply_to: str | None = None,
+        passage: Passage = INSIDE,
     ) -> str:
         """Send *body* (1 to 4,096 characters), quoting *reply_to* if given; return the wamid."""
         _limit("text", body, MAX_TEXT)
         content = {"type": "text", "text": {"body": body, "preview_url": False}}
-        return await self._send(to, content, opaque=opaque, reply_to=reply_to)
+        return await self._send(to, content, passage, opaque=opaque, reply_to=reply_to)
 
     async def buttons(
-        self, to: Identity, body: str, buttons: Sequence[tuple[str, str]], *, opaque: str
+        self,
+        to: Identity,
+        body: str,
+        buttons: Sequence[tuple[str, str]],
+        *,
+        opaque: str,
+        passage: Passage = INSIDE,
     ) -> str:
         """Send *body* with one to three (id, title) reply buttons; return the wamid."""
         _limit("text", body, MAX_BUTTONS_TEXT)
@@ -79,30 +97,51 @@ class Graph:
             "action": {"buttons": replies},
         }
         content = {"type": "interactive", "interactive": interactive}
-        return await self._send(to, content, opaque=opaque)
+        return await self._send(to, content, passage, opaque=opaque)
 
-    async def voice(self, to: Identity, media_id: str, *, opaque: str) -> str:
+    async def voice(
+        self, to: Identity, media_id: str, *, opaque: str, passage: Passage = INSIDE
+    ) -> str:
         """Send uploaded speech as a voice message; return the wamid."""
         content = {"type": "audio", "audio": {"id": media_id, "voice": True}}
-        return await self._send(to, content, opaque=opaque)
+        return await self._send(to, content, passage, opaque=opaque)
 
-    async def upload(self, ogg: bytes) -> str:
+    async def document(
+        self, to: Identity, media_id: str, name: str, *, opaque: str, passage: Passage = INSIDE
+    ) -> str:
+        """Send an uploaded document under the file name *name*; return the wamid."""
+        _limit("filename", name, MAX_NAME)
+        content = {"type": "document", "document": {"id": media_id, "filename": name}}
+        return await self._send(to, content, passage, opaque=opaque)
+
+    async def upload(self, ogg: bytes, *, passage: Passage = INSIDE) -> str:
         """Upload a mono Ogg/Opus note (at most 16 MiB); return its media id."""
         if not ogg.startswith(b"OggS") or len(ogg) > MAX_VOICE_BYTES:
             raise MediaRefusedError("limit.voice")
+        return await self._upload("voice.ogg", ogg, VOICE_TYPE, passage)
+
+    async def upload_text(self, content: bytes, *, passage: Passage = INSIDE) -> str:
+        """Upload a text file (at most 1 MiB) for `document`; return its media id."""
+        if not 0 < len(content) <= MAX_DOCUMENT_BYTES:
+            raise MediaRefusedError("limit.document")
+        return await self._upload("document.txt", content, DOCUMENT_TYPE, passage)
+
+    async def _upload(self, name: str, content: bytes, kind: str, passage: Passage) -> str:
         with answers.repeatable():
             found = await self._post(
                 "media",
-                data={"messaging_product": "whatsapp", "type": VOICE_TYPE},
-                files={"file": ("voice.ogg", ogg, VOICE_TYPE)},
+                passage,
+                data={"messaging_product": "whatsapp", "type": kind},
+                files={"file": (name, content, kind)},
             )
             return _id(found)
 
-    async def typing(self, message_id: str) -> None:
+    async def typing(self, message_id: str, *, passage: Passage = INSIDE) -> None:
         """Mark *message_id* as read and show "typing" for up to 25 s, or until the reply."""
         with answers.repeatable():
             await self._post(
                 "messages",
+                passage,
                 json={
                     "messaging_product": "whatsapp",
                     "status": "read",
@@ -115,6 +154,7 @@ class Graph:
         self,
         to: Identity,
         content: Mapping[str, Any],
+        passage: Passage,
         *,
         opaque: str,
         reply_to: str | None = None,
@@ -129,16 +169,17 @@ class Graph:
         }
         if reply_to is not None:
             message["context"] = {"message_id": reply_to}
-        found = (await self._post("messages", json=message)).get("messages")
+        found = (await self._post("messages", passage, json=message)).get("messages")
         return _id(found[0] if isinstance(found, list) and found else None)
 
-    async def _post(self, path: str, **content: Any) -> dict[str, Any]:
+    async def _post(self, path: str, passage: Passage, **content: Any) -> dict[str, Any]:
         account = self._account
         with answers.translated():
             async with asyncio.timeout(self._deadline_s):
                 answer = await self._http.post(
                     f"{account.graph}/{account.phone_number_id}/{path}",
                     headers=account.headers,
+                    extensions=connection.by(passage),
                     **content,
                 )
         return answers.read(answer)

@@ -16,16 +16,18 @@ from gateway import broker as broker_module
 from gateway.broker import Broker, Told
 from gateway.errors import MissingPartError
 from gateway.natsd import NatsServer
+from gateway.slots import Share, Slots
 
+LANE = "fernruf"
 JOB = "j_0123456789abcdef0123456789abcdef"
 
 
 class Listener:
-    """What a worker hears; *free* is its room."""
+    """What a worker hears on a lane; *slots* are its room."""
 
     def __init__(self, broker: Broker, room: int = 4) -> None:
-        self.free = asyncio.Semaphore(room)
-        self._told = broker.told(self.free)
+        self.slots = Slots(room, {LANE: Share(concurrency=room)})
+        self._told = broker.told(LANE, self.slots)
 
     async def next(self, within_s: float = 10) -> Told:
         """Return the next message."""
@@ -48,7 +50,7 @@ async def listener(broker: Broker) -> AsyncIterator[Listener]:
 @pytest.mark.anyio
 async def test_a_message_holds_four_fields_and_nothing_about_anybody(broker: Broker) -> None:
     """Acknowledged payloads stay readable in the broker's block files."""
-    await broker.publish(JOB, 3)
+    await broker.publish(JOB, 3, LANE)
 
     message = await broker._js.get_msg(broker.work, 1)
     assert json.loads(message.data or b"") == {
@@ -57,7 +59,7 @@ async def test_a_message_holds_four_fields_and_nothing_about_anybody(broker: Bro
         "stage": "answer",
         "attempt": 3,
     }
-    assert message.subject == f"job.{broker._region}.answer"
+    assert message.subject == f"job.{broker._region}.answer.{LANE}"
     assert set(message.headers or {}) == {"Nats-Msg-Id", "Nats-Expected-Stream"}
 
 
@@ -65,8 +67,8 @@ async def test_a_message_holds_four_fields_and_nothing_about_anybody(broker: Bro
 async def test_the_same_attempt_published_twice_is_one_message(broker: Broker) -> None:
     """The relay publishes again when it died before it noted that it had."""
     for _ in range(3):
-        await broker.publish(JOB, 0)
-    await broker.publish(JOB, 1)
+        await broker.publish(JOB, 0, LANE)
+    await broker.publish(JOB, 1, LANE)
 
     assert await broker.pending() == 2
 
@@ -74,7 +76,7 @@ async def test_the_same_attempt_published_twice_is_one_message(broker: Broker) -
 @pytest.mark.anyio
 async def test_a_message_is_told_until_it_is_done(broker: Broker, listener: Listener) -> None:
     """Put back, it comes again; done, it is gone from the stream."""
-    await broker.publish(JOB, 0)
+    await broker.publish(JOB, 0, LANE)
     first = await listener.next()
     await first.again(0)
 
@@ -96,7 +98,7 @@ async def test_no_more_is_taken_than_there_is_room_for(broker: Broker) -> None:
     """What one worker cannot begin, another one may."""
     listener = Listener(broker, room=1)
     for number in range(2):
-        await broker.publish(f"{JOB[:-1]}{number}", 0)
+        await broker.publish(f"{JOB[:-1]}{number}", 0, LANE)
     first = await listener.next()
 
     with pytest.raises(TimeoutError):
@@ -107,7 +109,7 @@ async def test_no_more_is_taken_than_there_is_room_for(broker: Broker) -> None:
 
 
 def _consumer(broker: Broker) -> str:
-    return f"work-{broker._region}"
+    return f"work-{LANE}"
 
 
 @pytest.mark.anyio
@@ -117,7 +119,7 @@ async def test_what_is_no_message_of_ours_stops_nobody(
 ) -> None:
     """One stray message must not end the worker for all that follow."""
     await broker._js.publish(f"job.{broker._region}.answer", junk)
-    await broker.publish(JOB, 0)
+    await broker.publish(JOB, 0, LANE)
 
     assert (await listener.next()).job == JOB
 
@@ -153,7 +155,7 @@ async def test_a_changed_stream_is_brought_back_to_what_is_declared(broker: Brok
 async def test_what_is_too_large_is_refused_by_the_server(broker: Broker) -> None:
     """A body that slips into a message would be over the limit."""
     with pytest.raises(NatsError):
-        await broker.publish("j" * 600, 0)
+        await broker.publish("j" * 600, 0, LANE)
 
 
 @pytest.mark.anyio
@@ -174,7 +176,7 @@ async def test_nobody_there_is_said_soon(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(broker_module, "CONNECT_LIMIT_S", 0.3)
 
     with pytest.raises(MissingPartError, match="nats"):
-        await Broker.connect("nats://127.0.0.1:9", "r")
+        await Broker.connect("nats://127.0.0.1:9", "r", lanes=[LANE])
 
 
 class Own:
@@ -196,7 +198,7 @@ class Own:
 
     async def broker(self) -> Broker:
         """Return a prepared broker on it."""
-        broker = await Broker.connect(self.server.url, "r", token=self.server.token)
+        broker = await Broker.connect(self.server.url, "r", lanes=[LANE], token=self.server.token)
         await broker.prepare()
         return broker
 
@@ -216,7 +218,7 @@ async def test_listening_survives_a_server_that_goes_away(own: Own, lost: Any) -
     """A worker that has to be restarted by hand after each maintenance is down half the time."""
     broker = await own.broker()
     listener = Listener(broker)
-    await broker.publish(JOB, 0)
+    await broker.publish(JOB, 0, LANE)
     await (await listener.next()).done()
     waiting = asyncio.create_task(listener.next(within_s=40))
     await asyncio.sleep(0.1)
@@ -226,7 +228,7 @@ async def test_listening_survives_a_server_that_goes_away(own: Own, lost: Any) -
 
     while not waiting.done():
         try:
-            await broker.publish(JOB, 1)
+            await broker.publish(JOB, 1, LANE)
         except (TimeoutError, NatsError):
             await asyncio.sleep(0.2)
         await asyncio.wait([waiting], timeout=0.2)
@@ -240,7 +242,7 @@ async def test_listening_survives_a_server_that_goes_away(own: Own, lost: Any) -
 async def test_what_was_published_is_there_after_a_restart(own: Own) -> None:
     """Durable once it returns: that is the server's promise, and it is asked here."""
     broker = await own.broker()
-    await broker.publish(JOB, 0)
+    await broker.publish(JOB, 0, LANE)
     await own.stop()
     await own.start()
     await broker.aclose()
@@ -259,7 +261,7 @@ async def test_publishing_to_a_server_that_is_away_fails_soon(own: Own) -> None:
 
     async with asyncio.timeout(3):
         with pytest.raises((TimeoutError, NatsError)):
-            await broker.publish(JOB, 0)
+            await broker.publish(JOB, 0, LANE)
 
     await own.start()
     await broker.aclose()

@@ -30,9 +30,11 @@ from audit.trail import Trail
 from gateway import assistant, phrases
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
+from gateway.decisions import Decisions
 from gateway.demo.graph import GraphWorld, Line
 from gateway.demo.graph.person import Person
 from gateway.demo.graph.wire import wamid
+from gateway.findings import Findings
 from gateway.inbox import Inbox
 from gateway.jobs import Job, Jobs
 from gateway.metrics import Metrics
@@ -41,6 +43,7 @@ from gateway.ports import Ports
 from gateway.relay import Relay
 from gateway.schema import jobs as jobs_table
 from gateway.settings import Tenant
+from gateway.slots import URGENT, Share, Slots
 from gateway.whatsapp.media import Media
 from gateway.whatsapp.payload import Content, Identity, Message, Parsed, Status, Text, VoiceNote
 from gateway.whatsapp.send import Graph
@@ -49,13 +52,15 @@ from policy import decide
 from policy.bundle import Bundle
 from policy.consents.sql import SqlConsents
 from policy.embedded import EmbeddedEngine
-from policy.model import Consent, ConsentState, Decision, Question
+from policy.model import Asked, Consent, ConsentState, Decision, Question
+from residency.limits import Limits
 from residency.model import Processor, Service, Spoken, Transcript, Understanding
 from residency.processors.scripted import (
     ScriptedSpeechToText,
     ScriptedTextToSpeech,
     ScriptedUnderstander,
 )
+from residency.proxy import Broker as Egress
 from residency.registry import Registry
 from residency.route import Health
 from vault.custody import Custody
@@ -105,6 +110,11 @@ async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 10) -
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110 - a database row sets no event
             await asyncio.sleep(0.02)
+
+
+def slots(concurrency: int) -> Slots:
+    """Return slots that the desk's one tenant may have all of."""
+    return Slots(concurrency, {TENANT: Share(concurrency=concurrency)})
 
 
 def never(_event: Event) -> bool:
@@ -209,9 +219,7 @@ class Desk:
         """Lease *job* and open it."""
         leased = await self.ports.jobs.claim(job, owner)
         assert isinstance(leased, Job), leased
-        note = await opened(leased, self.ports)
-        await self.ports.jobs.identify(leased, note.subject)
-        return note
+        return await opened(leased, self.ports)
 
     async def note(self, content: Content, sender: Person | None = None) -> Note:
         """Accept, lease and open one message."""
@@ -340,15 +348,20 @@ async def _open(
         for waker in wakers:
             waker(found)
 
-    async def ask(question: Question) -> Decision:
-        return await decide.decide(question, rules, facts=bundle.facts, deadline_s=10)
+    async def ask(question: Question, kept: Callable[[Asked], None] | None = None) -> Decision:
+        return await decide.decide(question, rules, facts=bundle.facts, deadline_s=10, kept=kept)
 
+    broker = Egress(development=True)
+    await broker.start()
+    stack.push_async_callback(broker.aclose)
     rows = {row.id: row for row in ROWS}
     hearing = {name: ScriptedSpeechToText(rows[name], [WORDS]) for name in ("stt.one", "stt.two")}
     understanding = {"nlu.one": ScriptedUnderstander(rows["nlu.one"], [MEANT])}
     speaking = {"tts.one": ScriptedTextToSpeech(rows["tts.one"], [SPEECH])}
     tenant = _tenant(line)
     reached = account(world, line)
+    metrics = Metrics(tenants=[TENANT], processors=list(rows), regions=[REGION])
+    decisions = Decisions(engine, custody, metrics)
     ports = Ports(
         region=REGION,
         cell="eu-1",
@@ -360,8 +373,10 @@ async def _open(
         keys=keys,
         consents=SqlConsents(engine),
         decide=ask,
+        decisions=decisions,
         processors=rows,
         health=Health(),
+        limits=Limits(ROWS, [TENANT]),
         hearing=hearing,
         speaking=speaking,
         understanding=understanding,
@@ -370,8 +385,11 @@ async def _open(
         media={line.phone_number_id: Media(http, reached)},
         tenants={TENANT: tenant},
         assistants={TENANT: assistant.load(None, languages=tenant.languages)},
-        metrics=Metrics(tenants=[TENANT], processors=list(rows), regions=[REGION]),
+        metrics=metrics,
+        findings=Findings(engine, trail, metrics, cell="cell-1", now=clock),
         unknown_grace_s=GRACE_S,
+        egress=broker,
+        simulators=(world.url.removeprefix("http://"),),
     )
     inbox = Inbox(engine, keys, custody, now=clock, committed=wake)
     inbox.start()
@@ -396,7 +414,7 @@ async def _open(
 @pytest.fixture
 async def broker(nats_url: str) -> AsyncIterator[Broker]:
     """Yield streams of this test's own on the real server."""
-    broker = await Broker.connect(nats_url, f"t-{secrets.token_hex(4)}")
+    broker = await Broker.connect(nats_url, f"t-{secrets.token_hex(4)}", lanes=[URGENT, TENANT])
     await broker.prepare()
     yield broker
     for stream in (broker.work, broker.dead):
@@ -408,7 +426,7 @@ async def broker(nats_url: str) -> AsyncIterator[Broker]:
 async def working(desk: Desk, broker: Broker, *, concurrency: int = 4) -> AsyncIterator[Worker]:
     """Have a worker work for as long as the block lasts."""
     relay = Relay(desk.ports.engine, broker, desk.ports.jobs, now=desk.clock)
-    worker = Worker(desk.ports, broker, owner="w1", concurrency=concurrency)
+    worker = Worker(desk.ports, broker, owner="w1", slots=slots(concurrency))
     desk.wakers.append(relay.wake)
     relay.start()
     worker.start()

@@ -37,7 +37,8 @@ class TransitKeyring:
     See `vault.ports.Keyring`.
 
     *token* is read before every request, so that a short-lived token can be renewed outside.
-    *ca* is a bundle file for the server's certificate. The environment is not consulted.
+    *ca* is a bundle file for the server's certificate; *route* may mount on each session what
+    carries its requests. The environment is not consulted.
     """
 
     name = "transit"
@@ -51,13 +52,14 @@ class TransitKeyring:
         timeout_s: float = TIMEOUT_S,
         sessions: int = SESSIONS,
         ca: str | None = None,
+        route: Callable[[requests.Session], None] = lambda _session: None,
     ) -> None:
         self._token = token
         self._mount = mount
         self._made: set[str] = set()
         self._clients: queue.SimpleQueue[hvac.Client] = queue.SimpleQueue()
         for _ in range(sessions):
-            self._clients.put(_client(url, timeout_s, ca))
+            self._clients.put(_client(url, timeout_s, ca, route))
 
     async def wrap(self, kek: str, key: bytes) -> WrappedKey:
         """See `Keyring.wrap`."""
@@ -144,10 +146,13 @@ class TransitKeyring:
         return answers.data(path, answer)
 
 
-def _client(url: str, timeout_s: float, ca: str | None) -> hvac.Client:
+def _client(
+    url: str, timeout_s: float, ca: str | None, route: Callable[[requests.Session], None]
+) -> hvac.Client:
     session = requests.Session()
     session.trust_env = False  # no proxy from the environment sees a key
     session.verify = ca or True
+    route(session)
     return hvac.Client(url=url, timeout=timeout_s, session=session, allow_redirects=False)
 
 

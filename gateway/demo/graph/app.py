@@ -149,7 +149,7 @@ async def _upload(call: _Call) -> dict[str, Any]:
     kind = call.request.headers.get("content-type", "")
     parts = _parts(kind, await call.request.body())
     mime, call.content = parts.get("file", ("", b""))
-    if mime not in media.AUDIO_TYPES:
+    if mime not in media.AUDIO_TYPES | media.DOCUMENT_TYPES:
         raise GraphError(100, 400, f"Unsupported Audio mime type {mime}")
     if len(call.content) > media.MAX_UPLOAD:
         raise GraphError(100, 400, "Media file size too big")

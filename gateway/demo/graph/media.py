@@ -23,6 +23,7 @@ OPUS = "audio/ogg; codecs=opus"
 AUDIO_TYPES = frozenset(
     {"audio/aac", "audio/amr", "audio/mp4", "audio/mpeg", "audio/ogg", OPUS, "audio/opus"}
 )
+DOCUMENT_TYPES = frozenset({"application/pdf", "text/plain"})
 
 
 class Trick(Enum):

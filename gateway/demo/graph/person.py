@@ -17,13 +17,14 @@ PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One message on the person's phone. *kind* is ``text``, ``buttons`` or ``voice``."""
+    """One message on the phone. *kind* is ``text``, ``buttons``, ``document`` or ``voice``."""
 
     kind: str
     id: str
     at: datetime
     text: str = ""
     buttons: tuple[tuple[str, str], ...] = ()
+    filename: str = ""
     audio: bytes = field(default=b"", repr=False)
     opaque: str = ""
     reply_to: str | None = None

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.demo.graph import wire
-from gateway.demo.graph.media import Stored, is_voice
+from gateway.demo.graph.media import DOCUMENT_TYPES, Stored, is_voice
 from gateway.demo.graph.person import Person, Received
 from gateway.demo.graph.wire import GraphError
 
@@ -80,6 +80,12 @@ def _read(
         case {"type": "audio", "audio": {"id": str() as media_id}}:
             item = world.media.find(media_id, line.phone_number_id, now)
             return Received(kind="voice", audio=item.content, **common), item
+        case {"type": "document", "document": {"id": str() as media_id, "filename": str() as name}}:
+            item = world.media.find(media_id, line.phone_number_id, now)
+            if item.mime not in DOCUMENT_TYPES:
+                raise GraphError(131053, 400, "Media upload error")
+            told = item.content.decode()
+            return Received(kind="document", text=told, filename=name, **common), None
         case _:
             raise GraphError(100, 400, "Invalid parameter")
 

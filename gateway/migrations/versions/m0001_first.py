@@ -20,15 +20,99 @@ def upgrade() -> None:
     )
     op.create_index("aliases_by_subject", "aliases", ["subject"], unique=False)
     op.create_table(
+        "forwards",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("cell", sa.String(length=32), nullable=False),
+        sa.Column("region", sa.String(length=64), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("forwards_by_cell", "forwards", ["cell", "created_at"], unique=False)
+    op.create_table(
+        "decisions",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("stage", sa.String(length=16), nullable=False),
+        sa.Column("jurisdiction", sa.String(length=256), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("revision", sa.String(length=64), nullable=False),
+        sa.Column("data_sha256", sa.String(length=64), nullable=False),
+        sa.Column("engine", sa.String(length=64), nullable=False),
+        sa.Column("input_sha256", sa.String(length=64), nullable=False),
+        sa.Column("answer_sha256", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("decisions_by_time", "decisions", ["at", "id"], unique=False)
+    op.create_table(
         "handovers",
         sa.Column("job", sa.String(length=34), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("conversation", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=34), nullable=False),
         sa.Column("reason", sa.String(length=64), nullable=False),
+        sa.Column("taken", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_by", sa.String(length=64), nullable=True),
+        sa.Column("closing_recorded_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("job"),
+    )
+    op.create_index(
+        "handovers_by_conversation",
+        "handovers",
+        ["conversation", "closing_recorded_at"],
+        unique=False,
+    )
+    op.create_table(
+        "merges",
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("into", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("subject"),
+    )
+    op.create_index("merges_by_into", "merges", ["into"], unique=False)
+    op.create_table(
+        "notices",
+        sa.Column("job", sa.String(length=34), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("version", sa.String(length=128), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("language", sa.String(length=16), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("answered_by", sa.String(length=34), nullable=True),
+        sa.PrimaryKeyConstraint("job", "purpose"),
+    )
+    op.create_index(
+        "notices_by_subject", "notices", ["subject", "purpose", "asked_at"], unique=False
+    )
+    op.create_table(
+        "requests",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=True),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("document", sa.LargeBinary(), nullable=True),
+        sa.Column("fault", sa.String(length=64), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "subjects",
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("residence", sa.String(length=2), nullable=True),
+        sa.Column("minor", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("declared_at", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("subject"),
     )
     op.create_table(
         "inbox",
@@ -51,6 +135,7 @@ def upgrade() -> None:
         sa.Column("artifact", sa.String(length=34), nullable=False),
         sa.Column("trace", sa.String(length=32), nullable=False),
         sa.Column("subject", sa.String(length=34), nullable=True),
+        sa.Column("purpose", sa.String(length=64), server_default="", nullable=False),
         sa.Column("urgent", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.String(length=64), server_default="", nullable=False),
@@ -200,9 +285,46 @@ def upgrade() -> None:
         sa.Column("language", sa.String(length=16), nullable=False),
         sa.Column("channel", sa.String(length=32), nullable=False),
         sa.Column("evidence", sa.String(length=128), nullable=False),
+        sa.Column("shown", sa.String(length=128), nullable=False),
+        sa.Column("expressed", sa.String(length=16), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
     )
     op.create_index(
         "consents_newest", "consents", ["tenant", "subject", "purpose", "at", "seq"], unique=False
+    )
+    op.create_index("consents_ending", "consents", ["expires_at"], unique=False)
+    op.create_table(
+        "findings",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("open_key", sa.String(length=64), nullable=True),
+        sa.Column("processor", sa.String(length=64), nullable=False),
+        sa.Column("region", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("severity", sa.String(length=16), nullable=False),
+        sa.Column("declared", sa.String(length=512), nullable=False),
+        sa.Column("observed", sa.String(length=512), nullable=False),
+        sa.Column("basis", sa.String(length=32), nullable=False),
+        sa.Column("suspends", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("opening_recorded_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_by", sa.String(length=64), nullable=True),
+        sa.Column("why", sa.String(length=200), nullable=True),
+        sa.Column("closing_recorded_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("open_key"),
+    )
+    op.create_index(
+        "findings_unrecorded", "findings", ["closing_recorded_at", "opened_at"], unique=False
+    )
+    op.create_table(
+        "observations",
+        sa.Column("processor", sa.String(length=64), nullable=False),
+        sa.Column("fact", sa.String(length=16), nullable=False),
+        sa.Column("value", sa.String(length=256), nullable=False),
+        sa.Column("basis", sa.String(length=32), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("processor", "fact", "value"),
     )

@@ -10,7 +10,7 @@ from support.audit import START, an_event
 
 from audit.errors import NotInLogError
 from audit.model import EventType, Leaf
-from audit.timeline import timeline, whereabouts
+from audit.timeline import compared, timeline, whereabouts
 
 _T = EventType
 
@@ -49,7 +49,7 @@ _STORY = _leaves(
             (
             "At 2026-11-19 13:59:59 UTC the recording a_1 was unknown to us; nobody was handling"
             " it. Next, from 14:01:02 to 14:01:03 UTC, stt.example.eu-central (eu-central) handled"
-            " it: transcribe, done, under decision d_1."
+            " it: transcribe, done, under decision d_1 (declared nothing, observed stt.example)."
             ),
         ),
         (
@@ -58,7 +58,8 @@ _STORY = _leaves(
             "At 2026-11-19 14:00:05 UTC the recording a_1 was announced: WhatsApp held it, we did"
             " not, and we do not know where (Meta may use it elsewhere for up to 60 minutes);"
             " nobody was handling it. Next, from 14:01:02 to 14:01:03 UTC, stt.example.eu-central"
-            " (eu-central) handled it: transcribe, done, under decision d_1."
+            " (eu-central) handled it: transcribe, done, under decision d_1 (declared nothing,"
+            " observed stt.example)."
             ),
         ),
         (
@@ -66,8 +67,9 @@ _STORY = _leaves(
             (
             "At 2026-11-19 14:01:02 UTC the recording a_1 was kept sealed in eu-central (cell of"
             " fernruf); stt.example.eu-central (eu-central) was handling it: transcribe, since"
-            " 14:01:02 UTC, under decision d_1. Next, from 14:01:20 UTC (no end recorded),"
-            " stt.example.eu-central (eu-central) handled it: transcribe, open, under no decision."
+            " 14:01:02 UTC, under decision d_1 (declared nothing, observed stt.example). Next, from"
+            " 14:01:20 UTC (no end recorded), stt.example.eu-central (eu-central) handled"
+            " it: transcribe, open, under no decision."
             ),
         ),
         (
@@ -88,6 +90,51 @@ def test_the_answer_is_one_plain_sentence(
 
     assert (answer.state, answer.region, answer.basis) == (state, region, basis)
     assert answer.sentence == sentence
+
+
+_DECLARED = {
+    "declared": {"hosts": ["stt.example:443"], "region": "westeurope", "country": "NL"},
+    "basis": "declared",
+}
+
+
+@pytest.mark.parametrize(
+    ("observed", "said"),
+    [
+        (
+            {"host": "stt.example:443", "peers": ["192.0.2.1"], "tls": "TLSv1.3 stt.example"},
+            "stt.example:443 at 192.0.2.1 by TLSv1.3 stt.example)",
+        ),
+        ({"peer": "192.0.2.1"}, "at 192.0.2.1)"),
+        ({"region": "eastus"}, "nothing of the connection, which says of itself eastus)"),
+        ({}, "nothing of the connection)"),
+    ],
+)
+def test_what_was_observed_stands_beside_what_was_declared(
+    observed: dict[str, Any], said: str
+) -> None:
+    """A reader compares the two in one breath; a blank would be read as agreement."""
+    leaves = _leaves(
+        (_T.TOUCH_BEGAN, 0, {"touch": "t_1", "detail": _DECLARED}),
+        (_T.TOUCH_ENDED, 2, {"touch": "t_1", "detail": observed}),
+    )
+
+    sentence = whereabouts("a_1", START + timedelta(seconds=1), leaves).sentence
+
+    assert f"(declared stt.example:443 in westeurope (NL), observed {said}" in sentence
+
+
+def test_a_connection_nobody_declared_says_so() -> None:
+    """Leaves of before the declaration was written beside are still read."""
+    seen = {"host": "stt.example", "peer": "192.0.2.1"}
+    leaves = _leaves(
+        (_T.TOUCH_BEGAN, 0, {"touch": "t_1"}),
+        (_T.TOUCH_ENDED, 2, {"touch": "t_1", "detail": seen}),
+    )
+
+    (entry,) = timeline(leaves)
+
+    assert compared(entry) == "declared nothing, observed stt.example at 192.0.2.1"
 
 
 def test_destroyed_but_not_verified_is_not_observed() -> None:

@@ -28,6 +28,8 @@ READERS = (
     ("timeline", ARTIFACT),
     ("notes",),
     ("handovers",),
+    ("findings", "list"),
+    ("transfers",),
     ("export-log", "pack"),
 )
 
@@ -107,8 +109,15 @@ def test_the_option_wins_over_the_environment(cell: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "command",
-    [*READERS, ("serve",), ("doctor",), ("policy", "bundle", "out.tar.gz")],
-    ids=lambda command: command[0],
+    [
+        *READERS,
+        ("serve",),
+        ("doctor",),
+        ("policy", "bundle", "out.tar.gz"),
+        ("policy", "replay", "--bundle", "new.tar.gz"),
+        ("policy", "explain", "d_" + "0" * 32),
+    ],
+    ids=lambda command: " ".join(command[:2]),
 )
 def test_without_settings_it_says_how_to_name_them(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -251,7 +260,17 @@ def test_a_database_of_another_kind_is_told_not_thrown(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("command", [("frob",), ("where",), ("verify",), ("notes", "--limit", "0")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("frob",),
+        ("where",),
+        ("verify",),
+        ("notes", "--limit", "0"),
+        ("policy", "explain"),
+        ("policy", "replay"),
+    ],
+)
 def test_misuse_exits_2(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error is no finding."""
     assert cli.main(command) == 2

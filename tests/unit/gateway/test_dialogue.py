@@ -404,7 +404,8 @@ def test_personal_words_stay_out_of_a_repr() -> None:
 
 # Whatever comes
 
-WORDS = st.text(alphabet=st.characters(exclude_characters="?¿"), max_size=400)
+# No lone surrogates: the door refuses them.
+WORDS = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="?¿"), max_size=400)
 NAMES = st.none() | st.sampled_from(["callback", "gone", "hours", "order_status"])
 SLOTS = st.dictionaries(st.sampled_from(["day", "order", "phone", "x"]), WORDS)
 TURNS = st.builds(

@@ -1,6 +1,7 @@
 """Fallback walks the decision's allow-list, in its order, and nothing else."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from support.desk import WORDS, Desk
@@ -14,6 +15,7 @@ from gateway.permit import permitted
 from gateway.session import Memory
 from policy.model import Stage
 from residency.errors import NoProcessorError, ProcessorBusyError, ProcessorRefusedError
+from residency.limits import Limits
 from residency.model import Audio, Observed, Transcript
 from residency.route import FAILURES
 
@@ -31,7 +33,7 @@ async def heard(desk: Desk, note: Note, *only: str) -> Transcript:
         "transcribe",
         note.job.artifact,
         adapters,
-        lambda processor: processor.transcribe(AUDIO, languages=("en",)),
+        lambda processor, passage: processor.transcribe(AUDIO, languages=("en",), passage=passage),
         desk.ports,
     )
 
@@ -174,3 +176,131 @@ async def test_nothing_heard_of_somebody_who_spoke_is_a_failure(desk: Desk, note
     assert await hearing.words(note, Memory(), desk.ports) == WORDS
 
     assert ("stt.one", "raised") in touches(desk)
+
+
+def outside(desk: Desk, *names: str) -> None:
+    """Have the processors *names* stand outside the cell."""
+    changed = {
+        name: replace(desk.ports.processors[name], hosts=("vendor.example:443",)) for name in names
+    }
+    desk.with_ports(processors={**desk.ports.processors, **changed})
+
+
+async def walked(desk: Desk, note: Note) -> Transcript:
+    """Walk as `heard` does, under a decision that names no hosts: nothing could be dialled."""
+    allowed = await permitted(note, Stage.TRANSCRIBE, desk.ports)
+    egress = dict.fromkeys(allowed.processors, ("vendor.example:443",))
+    allowed = replace(allowed, obligations=replace(allowed.obligations, egress=egress))
+    return await through(
+        note,
+        allowed,
+        "transcribe",
+        note.job.artifact,
+        desk.hearing,
+        lambda processor, passage: processor.transcribe(AUDIO, languages=("en",), passage=passage),
+        desk.ports,
+    )
+
+
+@pytest.mark.anyio
+async def test_a_silent_vendor_leaves_time_for_the_next(
+    desk: Desk, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One try outside is shorter than all of them."""
+    monkeypatch.setattr(fallback, "VENDOR_S", 0.6)
+    outside(desk, "stt.one", "stt.two")
+    desk.script("stt.one", WORDS, delay_s=30)
+
+    async with asyncio.timeout(10):
+        assert await walked(desk, note) == WORDS
+
+    assert touches(desk) == [("stt.one", "raised"), ("stt.two", "done")]
+
+
+@pytest.mark.anyio
+async def test_vendors_together_have_one_deadline(
+    desk: Desk, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person waits for all of them, not for each: with no time left, the next is not touched."""
+    monkeypatch.setattr(fallback, "VENDORS_S", 0.7)
+    outside(desk, "stt.one", "stt.two")
+    desk.script("stt.one", WORDS, delay_s=30)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(NoProcessorError):
+            await walked(desk, note)
+
+    assert touches(desk) == [("stt.one", "raised")]
+
+
+@pytest.mark.anyio
+async def test_a_full_processor_is_passed_over_for_a_free_one(desk: Desk, note: Note) -> None:
+    """A bulkhead is no failure: the breaker does not hear of it."""
+    limits = Limits(desk.ports.processors.values(), ["fernruf"])
+    while limits.enter("stt.one", "fernruf"):
+        pass
+    desk.with_ports(limits=limits)
+
+    await heard(desk, note)
+
+    assert touches(desk) == [("stt.two", "done")]
+    assert desk.ports.health.admit("stt.one")
+
+
+@pytest.mark.anyio
+async def test_when_all_are_full_a_place_is_waited_for(desk: Desk, note: Note) -> None:
+    """A moment's patience is better than an answer that nothing was heard."""
+    limits = Limits(desk.ports.processors.values(), ["fernruf"])
+    for name in ("stt.one", "stt.two"):
+        while limits.enter(name, "fernruf"):
+            pass
+    desk.with_ports(limits=limits)
+    waiting = asyncio.create_task(heard(desk, note))
+    await asyncio.sleep(0.1)
+    assert touches(desk) == []
+
+    limits.leave("stt.two", "fernruf")
+    await waiting
+
+    assert touches(desk) == [("stt.two", "done")]
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_for_ever_for_a_place(
+    desk: Desk, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the answer becomes text, or a human."""
+    monkeypatch.setattr(fallback, "WAIT_S", 0.05)
+    limits = Limits(desk.ports.processors.values(), ["fernruf"])
+    for name in ("stt.one", "stt.two"):
+        while limits.enter(name, "fernruf"):
+            pass
+    desk.with_ports(limits=limits)
+
+    with pytest.raises(NoProcessorError):
+        await heard(desk, note)
+
+    assert touches(desk) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [WORDS, BUSY], ids=["answered", "failed"])
+async def test_a_place_is_given_back_whatever_became_of_the_call(
+    desk: Desk, note: Note, answer: object
+) -> None:
+    """Or the processor would be full for good after so many calls."""
+    desk.script("stt.one", answer)
+
+    await heard(desk, note)
+
+    assert sum(desk.ports.limits._inside.values()) == 0
+
+
+@pytest.mark.anyio
+async def test_a_resting_processor_keeps_no_place(desk: Desk, note: Note) -> None:
+    """A breaker that says no gives back the place that was taken to ask it."""
+    desk.script("stt.one", BUSY)
+    for _ in range(FAILURES + 1):
+        await heard(desk, note)
+
+    assert sum(desk.ports.limits._inside.values()) == 0

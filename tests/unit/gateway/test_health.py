@@ -153,7 +153,7 @@ async def test_a_check_that_fails_or_hangs_is_named(
     answer = await health.readyz(Request(scope))
 
     assert answer.status_code == 503
-    assert json.loads(bytes(answer.body)) == {"ready": False, "failed": ["b"]}
+    assert json.loads(bytes(answer.body)) == {"ready": False, "failed": ["b"], "warned": []}
 
 
 async def _well(town: Town) -> bool:

@@ -24,6 +24,7 @@ from gateway.outbox import Body, Kind
 from gateway.permit import permitted
 from gateway.schema import replies
 from policy.model import Stage
+from residency.model import Passage
 
 HELLO = "Hello, Ada."
 
@@ -50,12 +51,12 @@ class Reply:
         allowed = await permitted(self.note, Stage.REPLY, ports)
         await outbox.deliver(self.note, kind, allowed, self._send, ports)
 
-    async def _send(self, opaque: str) -> str:
+    async def _send(self, opaque: str, passage: Passage) -> str:
         if self.before:
             await self.before()
         self.opaque.append(opaque)
         graph = self.desk.ports.graphs[self.note.message.phone_number_id]
-        return await graph.text(self.note.message.sender, HELLO, opaque=opaque)
+        return await graph.text(self.note.message.sender, HELLO, opaque=opaque, passage=passage)
 
     async def row(self, kind: Kind = Kind.TEXT) -> Any:
         """Return its row."""
@@ -321,7 +322,7 @@ async def test_the_typing_sign_shows_once_and_is_never_in_the_way(reply: Reply) 
     allowed = await permitted(reply.note, Stage.REPLY, reply.desk.ports)
     tried = 0
 
-    async def fail(_opaque: str) -> str:
+    async def fail(_opaque: str, _passage: Passage) -> str:
         nonlocal tried
         tried += 1
         raise ChannelUnknownError("no_answer")

@@ -1,6 +1,7 @@
 """Ask before acting: every decision is on record before anything happens, and only yes is yes."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.desk import TENANT, Desk
@@ -29,6 +30,7 @@ async def test_a_decision_is_on_record_with_what_makes_it_replayable(desk: Desk)
     assert (event.id, event.decision, event.outcome) == (proof.id, proof.id, "allowed")
     assert (event.action, event.job, event.subject) == ("transcribe", note.job.id, note.subject)
     assert event.detail == {
+        "answer_sha256": proof.answer_sha256,
         "data_sha256": proof.data_sha256,
         "engine": proof.engine,
         "input_sha256": proof.input_sha256,
@@ -37,7 +39,7 @@ async def test_a_decision_is_on_record_with_what_makes_it_replayable(desk: Desk)
         "reasons": [],
         "revision": proof.revision,
     }
-    assert len(proof.input_sha256) == len(proof.data_sha256) == 64
+    assert {len(d) for d in (proof.answer_sha256, proof.input_sha256, proof.data_sha256)} == {64}
 
 
 @pytest.mark.anyio
@@ -94,8 +96,8 @@ async def test_undecided_is_no_yes_and_is_on_record(desk: Desk) -> None:
     note = await desk.spoken()
     decide = desk.ports.decide
 
-    async def silent(question: Question) -> Decision:
-        decided = await decide(question)
+    async def silent(question: Question, *kept: Any) -> Decision:
+        decided = await decide(question, *kept)
         return Undecided(reasons=("engine.late",), provenance=decided.provenance)
 
     desk.with_ports(decide=silent)

@@ -69,7 +69,7 @@ def test_nothing_is_kept_for_longer_than_the_notices_say(law: dict[str, Any]) ->
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_periods_are_told_before_consent_and_again_after_withdrawal(language: str) -> None:
-    """Withdrawing deletes nothing at once: who withdraws must learn when it will be gone."""
+    """Where withdrawing deletes nothing at once, people must learn when it will be gone."""
     for text in (
         phrases.notice(language, "Clinic").text,
         phrases.say("withdrawn", language),

@@ -16,7 +16,7 @@ from gateway.outbox import Kind as Sent
 from gateway.schema import handovers, replies
 from gateway.whatsapp.payload import Choice, Content, Edited, Identity, Revoked, System, Text
 from policy.consent import expiry
-from policy.model import Consent, ConsentState
+from policy.model import Consent, ConsentState, Expressed
 from vault.model import Kind
 
 NEW_PHONE = "4915112345679"
@@ -172,6 +172,9 @@ async def test_the_consent_row_proves_what_was_shown_and_how_it_was_answered(des
     assert consent.at == int(desk.clock().timestamp())
     assert consent.expires_at == expiry(consent.at)
     assert consent.evidence == keyed(key, "evidence", press.message.id)
+    [notice] = [row for row in await desk.rows(replies) if row.kind == Sent.CONSENT]
+    assert consent.shown == keyed(key, "evidence", notice.id)
+    assert consent.expressed is Expressed.BUTTON
     assert press.message.id not in str(consent)
     assert PHONE not in str(consent)
     [event] = [e for e in desk.trail.seen if e.type is EventType.CONSENT_GRANTED]
@@ -207,7 +210,7 @@ async def test_withdrawing_keeps_the_next_note_closed(desk: Desk) -> None:
 
     assert (await newest(desk)).state is ConsentState.WITHDRAWN
     assert desk.fetched() == before
-    assert desk.texts()[-1] == say("withdrawn")
+    assert desk.texts()[-1] == say("withdrawn_erased")
     assert desk.types("consent.withdrawn") == ["consent.withdrawn"]
 
 

@@ -53,7 +53,7 @@ async def test_defaults_are_those_that_are_declared(cell_db: AsyncEngine) -> Non
     async with cell_db.connect() as tx:
         built = await tx.run_sync(_defaults)
 
-    words = {"false": "0"}
+    words = {"false": "0", "true": "1"}
     declared = {
         (table.name, column.name): words.get(said := str(column.server_default.arg), said)
         for metadata in METADATA

@@ -10,17 +10,19 @@ from support.desk import RAW_AUDIO_S, Desk, until
 
 from audit.errors import AppendError
 from audit.model import EventType
-from gateway import hearing, outbox
+from gateway import hearing, outbox, turns
 from gateway.demo.graph import ACCEPT_THEN_DROP
 from gateway.errors import ChannelUnknownError, WaitingError
 from gateway.jobs import Job, Unclaimed, micros
 from gateway.note import Note
 from gateway.outbox import Body, Kind
 from gateway.permit import permitted
-from gateway.schema import inbox, relay, replies, statuses
+from gateway.schema import inbox, relay, replies, sessions, statuses
 from gateway.session import Memory
-from gateway.sweeper import PARKED_FOR, REMEMBERED_FOR, Sweeper
+from gateway.sweeper import INTAKE_DAYS, MEMORY_FOR, PARKED_FOR, REMEMBERED_FOR, Sweeper
+from gateway.whatsapp.payload import Text
 from policy.model import Stage
+from vault.errors import GoneError
 
 
 @pytest.fixture
@@ -130,7 +132,9 @@ async def in_doubt(desk: Desk) -> Note:
                 note,
                 Kind.TEXT,
                 allowed,
-                lambda opaque: graph.text(note.message.sender, "Hi", opaque=opaque),
+                lambda opaque, passage: graph.text(
+                    note.message.sender, "Hi", opaque=opaque, passage=passage
+                ),
                 ports,
             )
     await ports.jobs.later(note.job, 100, tried=False)
@@ -219,6 +223,38 @@ async def test_idempotency_keys_live_thirty_days_and_no_longer(
     await sweeper.forget()
 
     assert [len(await desk.rows(table)) for table in (inbox, statuses)] == [0, 0]
+
+
+@pytest.mark.anyio
+async def test_an_idle_conversation_is_forgotten_in_two_days(desk: Desk, sweeper: Sweeper) -> None:
+    """Its words were sealed for the next turn, not for ever."""
+    await turns.act(await desk.typed("Hello"), desk.ports)
+    desk.clock.move(MEMORY_FOR.total_seconds())
+    await sweeper.forget()
+    assert len(await desk.rows(sessions)) == 1
+    desk.clock.move(1)
+
+    await sweeper.forget()
+
+    assert await desk.rows(sessions) == []
+
+
+@pytest.mark.anyio
+async def test_the_key_of_a_day_whose_updates_all_ended_is_destroyed(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """Old backups of sealed updates die with it; the days that may still be waited for do not."""
+    job = await desk.hear(Text(body="Hello"))
+    [row] = [row for row in await desk.rows(inbox) if row.job == job]
+    desk.clock.move((INTAKE_DAYS - 1) * 86_400)
+    await sweeper.forget()
+    await desk.ports.custody.open_named(row.body_key, job, row.sealed)
+    desk.clock.move(86_400)
+
+    await sweeper.forget()
+
+    with pytest.raises(GoneError):
+        await desk.ports.custody.open_named(row.body_key, job, row.sealed)
 
 
 @pytest.mark.anyio

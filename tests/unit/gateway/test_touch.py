@@ -22,6 +22,10 @@ PROCESSOR = Processor(
 )  # fmt: skip
 
 
+async def freely() -> None:
+    """Give leave."""
+
+
 async def recorded(trail: Trail) -> list[tuple[str, str | None]]:
     """Return (type, outcome) of every leaf about the job."""
     leaves = await trail.leaves(job="j_1")
@@ -31,7 +35,7 @@ async def recorded(trail: Trail) -> list[tuple[str, str | None]]:
 @pytest.mark.anyio
 async def test_a_touch_is_on_record_before_it_happens(trail: Trail, clock: Clock) -> None:
     """If the process dies in the body, the trail already names the processor."""
-    async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock) as touch:
+    async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock, leave=freely) as touch:
         [open_touch] = await trail.unended("j_1")
 
     assert open_touch.event.touch == touch.id
@@ -43,7 +47,7 @@ async def test_a_touch_is_on_record_before_it_happens(trail: Trail, clock: Clock
 @pytest.mark.anyio
 async def test_what_was_observed_is_in_the_end(trail: Trail, clock: Clock) -> None:
     """An address that was seen is evidence of another rank than one that was declared."""
-    async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock) as touch:
+    async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock, leave=freely) as touch:
         touch.observe(Observed(host="stt.example", peer="192.0.2.7", bytes_sent=12))
 
     [_, ended] = await trail.leaves(job="j_1")
@@ -56,7 +60,7 @@ async def test_what_was_observed_is_in_the_end(trail: Trail, clock: Clock) -> No
 async def test_an_error_ends_the_touch_and_its_text_stays_out(trail: Trail, clock: Clock) -> None:
     """After a failure the bytes were still sent; the error's text may quote the speaker."""
     with pytest.raises(ValueError, match="canary"):
-        async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock):
+        async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock, leave=freely):
             raise ValueError("canary")
 
     [_, ended] = await trail.leaves(job="j_1")
@@ -70,7 +74,7 @@ async def test_a_cancelled_touch_ends_too(trail: Trail, clock: Clock) -> None:
     inside = asyncio.Event()
 
     async def work() -> None:
-        async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock):
+        async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock, leave=freely):
             inside.set()
             await asyncio.Event().wait()
 
@@ -100,7 +104,7 @@ async def test_without_a_record_there_is_no_touch(clock: Clock) -> None:
     touched = False
 
     with pytest.raises(AppendError):
-        async with touching(Deaf(), MATTER, PROCESSOR, "transcribe", now=clock):
+        async with touching(Deaf(), MATTER, PROCESSOR, "transcribe", now=clock, leave=freely):
             touched = True
 
     assert not touched

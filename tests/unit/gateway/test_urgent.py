@@ -14,7 +14,13 @@ def message(content: Content) -> Message:
 
 @pytest.mark.parametrize(
     "content",
-    [Revoked(original_id="wamid.0"), Choice(id="consent.refuse", title="No"), Text(body="stop")],
+    [
+        Revoked(original_id="wamid.0"),
+        Choice(id="consent.refuse", title="No"),
+        Choice(id="consent.refuse.training", title="No"),
+        Text(body="stop"),
+        Text(body="stop training"),
+    ],
 )
 def test_a_no_passes_earlier_turns(content: Content) -> None:
     """An earlier note that waits for a slow processor must not hold it up."""
@@ -23,7 +29,12 @@ def test_a_no_passes_earlier_turns(content: Content) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [Choice(id="consent.grant", title="Yes"), Text(body="the bus stop"), Text(body="hello")],
+    [
+        Choice(id="consent.grant", title="Yes"),
+        Choice(id="consent.refuse.other", title="No"),
+        Text(body="the bus stop"),
+        Text(body="hello"),
+    ],
 )
 def test_anything_else_keeps_its_place(content: Content) -> None:
     """Turns that pass one another would answer a question before it was asked."""

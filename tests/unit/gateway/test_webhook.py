@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
@@ -15,9 +16,10 @@ from support.gateway import Clock
 
 from gateway import webhook
 from gateway.errors import DoorError
+from gateway.forwards import Forwards, Post, Target
 from gateway.inbox import Inbox
 from gateway.metrics import Metrics
-from gateway.schema import jobs
+from gateway.schema import forwards, jobs
 from gateway.webhook import Door, Doors
 from gateway.whatsapp import signature
 from vault.custody import Custody
@@ -62,8 +64,16 @@ class World:
             tenant="t", phone_number_ids=frozenset({"1"}), app_secrets=(SECRET, OLD),
             verify_token=b"verify-me",
         )  # fmt: skip
+        key = X25519PrivateKey.generate().public_key()
+        there = Target(cell="sg-1", region="ap-singapore", key=key)
+        post = Post(numbers={"2": there}, secret=SECRET)
         metrics = Metrics(tenants=["t"], processors=[], regions=["eu-central"])
-        doors = Doors(tenants={"t": door}, inbox=self.inbox, metrics=metrics)
+        doors = Doors(
+            tenants={"t": door},
+            inbox=self.inbox,
+            forwards=Forwards(engine, {"t": post}, now=clock, wake=lambda: None),
+            metrics=metrics,
+        )
         app = Starlette(routes=webhook.routes(), exception_handlers={DoorError: webhook.refused})
 
         async def with_doors(scope: Any, receive: Any, send: Any) -> None:
@@ -259,3 +269,19 @@ async def test_a_handshake_without_the_token_is_403(world: World, change: dict[s
     answer = await world.http.get(PATH, params=HANDSHAKE | change)
 
     assert answer.status_code == 403
+
+
+@pytest.mark.anyio
+async def test_another_cells_number_is_handed_on_and_not_kept(world: World) -> None:
+    """A delivery holds updates of several numbers: each goes to its own cell, sealed or here."""
+    both = json.loads(body(typed("1")))
+    both["entry"] += json.loads(body(typed("2"), number="2"))["entry"]
+
+    answer = await world.post(json.dumps(both).encode())
+
+    assert answer.status_code == 200
+    assert await world.jobs() == 1
+    async with world.engine.connect() as tx:
+        row = (await tx.execute(select(forwards))).one()
+    assert row.cell == "sg-1"
+    assert b"hello" not in row.sealed

@@ -18,9 +18,10 @@ from gateway.errors import (
 )
 from gateway.whatsapp import connection, media
 from gateway.whatsapp.account import Account
-from gateway.whatsapp.connection import CheckedTransport, PublicOnly
 from gateway.whatsapp.media import Media
 from gateway.whatsapp.payload import VoiceNote
+from residency.model import Grant
+from residency.proxy import Broker
 
 pytestmark = pytest.mark.anyio
 
@@ -59,11 +60,11 @@ def downloads(world: GraphWorld) -> list[int | None]:
 async def test_a_note_arrives_whole_with_what_was_seen(
     graph: GraphWorld, source: Media, item: Stored
 ) -> None:
-    """The touch records the peer that was really spoken to, not the one that was meant."""
+    """The touch records what the answer showed; the address is the broker's to say."""
     found = await source.fetch(note(item))
 
     assert (found.content, found.mime) == (item.content, "audio/ogg; codecs=opus")
-    assert (found.observed.host, found.observed.peer) == ("127.0.0.1", "127.0.0.1")
+    assert (found.observed.host, found.observed.peer) == ("127.0.0.1", "")
     assert found.observed.tls == ""
     receipt = graph.receipts[-1]
     assert (receipt.path, receipt.bearer_ok) == ("/_cdn/{token}", True)
@@ -154,11 +155,10 @@ def test_the_listed_host_is_admitted_by_https(url: str) -> None:
 @pytest.mark.parametrize(
     "addresses",
     [
-        pytest.param(["127.0.0.1"], id="M05-loopback"),
+        pytest.param(["10.1.2.3"], id="M05-private"),
         pytest.param(["8.8.8.8", "10.1.2.3"], id="M05-one-of-two-private"),
         pytest.param(["::ffff:169.254.169.254"], id="M05-mapped"),
         pytest.param(["224.0.0.1"], id="multicast"),
-        pytest.param([], id="none"),
     ],
 )
 async def test_a_listed_name_that_is_not_public_gets_no_connection(
@@ -173,15 +173,20 @@ async def test_a_listed_name_that_is_not_public_gets_no_connection(
 
     item.stated_url = "https://media.example/x"
     listed = account(graph, media_hosts=frozenset({"media.example"}))
-    # The simulator itself stands on loopback, so it is reached beside the checked way.
-    async with httpx2.AsyncClient(
-        transport=CheckedTransport(PublicOnly(resolve)),
-        mounts={graph.url: httpx2.AsyncHTTPTransport()},
-    ) as http:
+    broker = Broker(development=True, resolve=resolve)
+    await broker.start()
+    hosts = (graph.url.removeprefix("http://"), "media.example:443")
+    passage = await broker.admit(
+        Grant(processor="msg.here", decision="d_1", touch="t_1", hosts=hosts, seconds=9)
+    )
+    async with connection.client() as http:
         with pytest.raises(MediaRefusedError, match=r"media\.address"):
-            await Media(http, listed).fetch(note(item))
+            await Media(http, listed).fetch(note(item), passage=passage)
 
     assert asked == ["media.example"]
+    [_, refused] = await broker.end(passage)
+    assert refused.refused == "address.not_global"
+    await broker.aclose()
 
 
 async def test_m06_a_redirect_is_not_followed(

@@ -107,6 +107,28 @@ async def test_speech_arrives(channel: Graph, person: Person) -> None:
     assert (received.kind, received.audio) == ("voice", spoken)
 
 
+async def test_a_document_arrives_under_its_name(channel: Graph, person: Person) -> None:
+    """A receipt is a file that the person can keep and hand on."""
+    media = await channel.upload_text(b'{"a": 1}')
+
+    await channel.document(TO, media, "consent-receipt.json", opaque="reply-1")
+
+    (received,) = person.inbox
+    assert (received.kind, received.filename) == ("document", "consent-receipt.json")
+    assert received.text == '{"a": 1}'
+
+
+@pytest.mark.parametrize("size", [0, 1024 * 1024 + 1])
+async def test_a_document_that_is_empty_or_too_large_does_not_leave(
+    channel: Graph, graph: GraphWorld, size: int
+) -> None:
+    """A refusal of ours has no side effect."""
+    with pytest.raises(MediaRefusedError):
+        await channel.upload_text(bytes(size))
+
+    assert not graph.receipts
+
+
 async def test_typing_shows_and_marks_as_read(
     channel: Graph, graph: GraphWorld, person: Person
 ) -> None:

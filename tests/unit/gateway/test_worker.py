@@ -2,10 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from sqlalchemy import update
-from support.desk import MEANT, Desk, until, working
+from support.desk import MEANT, Desk, slots, until, working
 
 from audit.model import EventType
 from gateway import phrases, turns, worker
@@ -44,7 +45,7 @@ async def under_way(desk: Desk) -> bool:
 @pytest.fixture
 def hand(desk: Desk, broker: Broker) -> Worker:
     """Return a worker that is given messages by hand."""
-    return Worker(desk.ports, broker, owner="w1", concurrency=4)
+    return Worker(desk.ports, broker, owner="w1", slots=slots(4))
 
 
 async def give(hand: Worker, job: str) -> list[tuple[str, float | None]]:
@@ -184,11 +185,11 @@ async def test_different_people_are_answered_in_parallel(desk: Desk, broker: Bro
     together = asyncio.Barrier(4)
     decide = desk.ports.decide
 
-    async def meet(question: Question) -> Decision:
+    async def meet(question: Question, *kept: Any) -> Decision:
         if question.stage == "understand":
             async with asyncio.timeout(20):
                 await together.wait()
-        return await decide(question)
+        return await decide(question, *kept)
 
     desk.with_ports(decide=meet)
     people = [desk.world.person(f"1202555010{n}", line=desk.line) for n in range(4)]
@@ -234,15 +235,15 @@ async def test_a_worker_that_lost_its_lease_writes_nothing_more(desk: Desk, hand
     """It was paused, and somebody else has the job: one answer, one end."""
     decide = desk.ports.decide
 
-    async def lose(question: Question) -> Decision:
+    async def lose(question: Question, *kept: Any) -> Decision:
         if question.stage == "reply" and desk.clock().minute == 0:
             desk.clock.move(LEASE_S + 1)
             await desk.claim(job, "w2")
-        return await decide(question)
+        return await decide(question, *kept)
 
     desk.with_ports(decide=lose)
     job = await desk.hear(Text(body="Hello"))
-    late = Worker(desk.ports, hand._broker, owner="w1", concurrency=1)
+    late = Worker(desk.ports, hand._broker, owner="w1", slots=slots(1))
 
     assert await give(late, job) == [("done", None)]
 

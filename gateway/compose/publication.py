@@ -1,0 +1,167 @@
+"""The release that this cell enforces: followed from its source, or built here."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import log
+from gateway.compose.surroundings import now
+from gateway.errors import MissingPartError
+from gateway.settings import Settings
+from policy import archive, gate, signing
+from policy.active import Release
+from policy.archive import Packed
+from policy.bundle import Bundle
+from policy.embedded import EmbeddedEngine
+from policy.fetch import FileSource, HttpSource, Source
+from policy.follow import STALE_S, Follower
+from policy.gate import Expected
+from policy.opa import OpaEngine
+from policy.release import Releases
+from policy.signing import PublicKey, Signer
+from residency.registry import Registry
+
+
+async def followed(
+    settings: Settings, known: Registry, built: Bundle | None, stack: AsyncExitStack
+) -> Follower:
+    """Return the follower of this cell's source, or of *built*, with a release in force."""
+    opa = settings.services.opa
+    server = None
+    if opa is not None:
+        server = OpaEngine(opa.url, token=opa.token_file.text if opa.token_file else None)
+        stack.push_async_callback(server.aclose)
+
+    def opened(bundle: Bundle) -> Release:
+        if server is not None:
+            return Release(facts=bundle.facts, engine=server)
+        engine = EmbeddedEngine(bundle)
+        return Release(facts=bundle.facts, engine=engine, close=engine.aclose)
+
+    follower = Follower(
+        releases(settings),
+        expected=expected(settings, known),
+        opened=opened,
+        served=server is not None,
+        now=_now_s,
+        told=_told,
+        source=source(settings),
+        keys=keys(settings),
+        poll_s=settings.policy.poll_seconds,
+    )
+    stack.push_async_callback(follower.aclose)
+    await follower.begin(_as_built(built) if built else None)
+    follower.start()
+    return follower
+
+
+def releases(settings: Settings) -> Releases:
+    """Return the releases that this cell keeps."""
+    return Releases(settings.cell.data / "bundles")
+
+
+def expected(settings: Settings, known: Registry) -> Expected:
+    """Return what this cell holds a bundle against."""
+    return Expected(
+        processors={row["id"]: row for row in known.rows()},
+        tightened={
+            tenant.id: tenant.retention.model_dump(exclude_none=True) for tenant in settings.tenants
+        },
+    )
+
+
+def source(settings: Settings) -> Source | None:
+    """Return where this cell's bundle is published, or None if it is built here."""
+    given = settings.policy.source
+    if given is None:
+        return None
+    return HttpSource(given) if "://" in given else FileSource(Path(given))
+
+
+def keys(settings: Settings) -> Sequence[PublicKey] | None:
+    """Return the keys of who may publish, or None if the bundle is built here."""
+    if settings.policy.source is None:
+        return None
+    return [signing.public_key(path.read_bytes()) for path in settings.policy.verify_keys]
+
+
+async def check(settings: Settings, known: Registry, path: Path) -> str:
+    """Return the revision in *path* if this cell would enforce it; raise `BundleError`."""
+    packed = archive.unpack(archive.load(path), keys=keys(settings))
+    state = releases(settings).state
+    newest = state.newest if state and settings.policy.source else gate.NEVER
+    await gate.admit(packed, expected=expected(settings, known), newest=newest, now=_now_s())
+    return packed.bundle.revision
+
+
+def sign(path: Path, key: Path, keyid: str) -> str:
+    """Sign the bundle in *path*, in place; return its revision."""
+    raw = archive.sign(archive.load(path), signer(key, keyid))
+    archive.place(raw, path)
+    return archive.unpack(raw).bundle.revision
+
+
+def signer(key: Path, keyid: str) -> Signer:
+    """Return who signs with the private key in *key*; it must be its owner's alone."""
+    if key.stat().st_mode & 0o077:
+        raise MissingPartError(f"{key} is open to group or world (chmod 600 {key})")
+    return Signer(key=signing.private_key(key.read_bytes()), keyid=keyid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What ``vocustody policy status`` says; *age_seconds* is None for a bundle built here."""
+
+    active: str
+    age_seconds: int | None
+    stale: bool
+    pinned: str
+    previous: str
+    kept: tuple[str, ...]
+    refused: str
+
+
+def status(settings: Settings) -> Status:
+    """Return how the release in force stands; raise `MissingPartError` if there is none."""
+    kept = releases(settings)
+    state, refusal = kept.state, kept.refusal
+    if state is None:
+        raise MissingPartError("no release was ever enforced here (has the gateway run once?)")
+    age = _now_s() - state.confirmed if settings.policy.source else None
+    return Status(
+        active=state.revision,
+        age_seconds=age,
+        stale=age is not None and age >= STALE_S,
+        pinned=kept.pinned or "",
+        previous=state.previous,
+        kept=kept.revisions(),
+        refused=refusal.fault if refusal else "",
+    )
+
+
+def roll_back(settings: Settings, revision: str | None) -> str:
+    """Pin *revision* (its beginning is enough; default: the one before); return it."""
+    if settings.policy.source is None:
+        raise MissingPartError("the bundle is built here: there is no publication to roll back")
+    kept = releases(settings)
+    state = kept.state
+    if not revision and (state is None or not state.previous):
+        raise MissingPartError("there is no release before this one (name a REVISION)")
+    found = kept.find(revision or (state.previous if state else ""))
+    kept.pin(found)
+    return found
+
+
+def _as_built(bundle: Bundle) -> Packed:
+    return Packed(bundle=bundle, issued=0, raw=archive.pack(bundle))
+
+
+def _now_s() -> int:
+    return int(now().timestamp())
+
+
+def _told(event: str, *, revision: str = "", reason: str = "") -> None:
+    quiet = event in {"policy.activated", "policy.staged"}
+    say = log.get().info if quiet else log.get().warning
+    say(event, revision=revision[:16] or None, reason=reason or None)

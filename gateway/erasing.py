@@ -1,0 +1,67 @@
+"""
+What a withdrawal undoes: everything that rests on the consent is destroyed, on record.
+
+GDPR Art. 17(1)(b): what was kept on a consent goes when that is withdrawn, unless another ground
+holds it. What is under a legal hold stays (Art. 17(3)(e)), and the person is told so.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from gateway import db, memory, record, subjects
+from gateway.jobs import WITHDRAWN
+from gateway.note import SPOKEN, Note, artifact
+from gateway.ports import Ports
+from gateway.schema import jobs
+from vault.errors import CustodyError
+from vault.model import Artifact, Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """How many artifacts were destroyed, and how many a legal hold keeps."""
+
+    destroyed: int
+    held: int
+
+
+async def withdrawn(note: Note, ports: Ports) -> Erased:
+    """
+    Destroy what was made of this person's voice notes.
+
+    Raises `ObjectsError` where something may still be there: the same call goes on from there.
+    """
+    found = await resting(note, ports)
+    gone = [await _destroyed(each, ports) for each in found]
+    await record.destructions(ports)
+    return Erased(destroyed=sum(gone), held=len(gone) - sum(gone))
+
+
+async def resting(note: Note, ports: Ports) -> list[Artifact]:
+    """Return what is kept of this person and rests on the consent to open their voice notes."""
+    query = select(jobs.c.artifact).where(
+        (jobs.c.subject == note.subject) & (jobs.c.purpose == SPOKEN)
+    )
+    async with db.reading(ports.engine) as tx:
+        recordings = (await tx.execute(query)).scalars().all()
+    theirs = {artifact(recording, kind) for recording in recordings for kind in Kind}
+    return [
+        kept
+        for subject in await subjects.formerly(ports.engine, note.subject)
+        for kept in await ports.custody.of_subject(subject)
+        if kept.label.artifact in theirs
+    ]
+
+
+async def forget(note: Note, ports: Ports) -> None:
+    """Forget what is remembered of this person, on each of the tenant's numbers."""
+    await memory.forget_subjects(await subjects.formerly(ports.engine, note.subject), ports)
+
+
+async def _destroyed(kept: Artifact, ports: Ports) -> bool:
+    try:
+        await ports.custody.destroy(kept, reason=WITHDRAWN)
+    except CustodyError:  # under a hold, unless another one destroyed it meanwhile
+        return await ports.custody.describe(kept.label.artifact) is None
+    return True

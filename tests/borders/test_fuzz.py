@@ -1,0 +1,233 @@
+"""The rules against an oracle that shares nothing with them; see `borders.oracle`."""
+
+import ast
+import dataclasses
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from borders import oracle, worlds
+from borders.agreement import fuzz
+from borders.oracle import World
+from support import opa as real_opa
+
+from policy import archive, bundle
+from policy.bundle import Bundle
+from policy.opa import OpaEngine
+from policy.ports import PolicyEngine
+
+CASES = 20_000
+ON_OPA = 300
+PLANTED = 4_000
+"""Cases within which a planted fault must show."""
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(240)
+async def test_20_000_random_cases_find_no_disagreement() -> None:
+    """Whoever may be touched, in which order and on what ground: two readings of the laws agree."""
+    tally = await fuzz(CASES)
+
+    print(f"seed {worlds.SEED}: {tally.cases} cases, {tally.worlds} worlds, {dict(tally.met)}")
+    assert tally.wrong == []
+    assert tally.cases == CASES
+
+
+@pytest.mark.anyio
+async def test_every_kind_of_answer_is_met() -> None:
+    """A generator that only ever meets a no, or never leaves home, would prove nothing."""
+    tally = await fuzz(4_000, seed=1)
+
+    rare = {name for name in (*oracle.STRONGEST_FIRST, "several") if tally.met[name] < 20}
+    assert rare == set()
+    assert tally.met["Allowed"] > tally.cases // 10
+    assert tally.met["Denied"] > tally.cases // 10
+    assert tally.met["Undecided"] == 0
+
+
+@contextmanager
+def serving(opa: str, given: Bundle, home: Path) -> Iterator[str]:
+    """Yield the URL of a real OPA that loaded *given* as production would."""
+    archive.write(given, home / "bundle.tar.gz")
+    address = f"127.0.0.1:{real_opa._free_port()}"
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            real_opa._command(opa, address),
+            cwd=home,
+            env=real_opa._environment(home),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            real_opa._wait_until_ready(process, f"http://{address}", home / "server.log")
+            yield f"http://{address}"
+        finally:
+            real_opa._stop(process)
+
+
+@pytest.mark.anyio
+async def test_real_opa_agrees_too(opa_binary: str, tmp_path: Path) -> None:
+    """The embedded engine could share a fault with nobody but itself; production runs OPA."""
+
+    @asynccontextmanager
+    async def on_opa(given: Bundle) -> AsyncIterator[PolicyEngine]:
+        with serving(opa_binary, given, tmp_path) as url:
+            engine = OpaEngine(url, timeout_s=10)
+            try:
+                yield engine
+            finally:
+                await engine.aclose()
+
+    tally = await fuzz(ON_OPA, seed=worlds.SEED + 1, engine=on_opa)
+
+    assert tally.wrong == []
+    assert tally.cases == ON_OPA
+    assert tally.met["Allowed"] > 0
+
+
+def test_the_oracle_reads_no_rule() -> None:
+    """An oracle that called the rules would agree with any fault of theirs."""
+    tree = ast.parse(Path(oracle.__file__).read_text(encoding="utf-8"))
+
+    found = {
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    } | {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+
+    assert found == {"collections.abc", "dataclasses", "typing", "policy.model"}
+
+
+RULES: dict[str, tuple[str, ...]] = {
+    "a withdrawal of the transfer's consent is ignored": (
+        "consent/consent.rego",
+        'input.transfer_consent.state in {"granted", "renewed"}',
+        'input.transfer_consent.state in {"granted", "renewed", "withdrawn"}',
+    ),
+    "a withdrawal is ignored": (
+        "consent/consent.rego",
+        '"renewed"}\n}\n\nunexpired',
+        '"renewed", "withdrawn"}\n}\n\nunexpired',
+        'input.consent.state == "withdrawn"',
+        'input.consent.state == "never"',
+    ),
+    "a consent lasts for ever": (
+        "consent/consent.rego",
+        "unexpired if input.consent.expires_at > input.now",
+        "unexpired if input.consent.expires_at > 0",
+    ),
+    "another tenant's consent counts": (
+        "consent/consent.rego",
+        "\tinput.consent.tenant == input.tenant\n",
+        "",
+    ),
+    "any minor may agree": (
+        "law/law.rego",
+        "capable if input.minor == false",
+        "capable if input.minor in {true, false}",
+    ),
+    "one law of several is enough": (
+        "law/law.rego",
+        "if count([code | some code in codes; home(region, code)]) == count(codes)",
+        "if count([code | some code in codes; home(region, code)]) > 0",
+    ),
+    "a contract lasts a second longer": (
+        "residency/residency.rego",
+        "contracted(row) if row.contract_expires > input.now",
+        "contracted(row) if row.contract_expires >= input.now",
+    ),
+    "a review never ends": (
+        "residency/residency.rego",
+        "reviewed(row) if row.review_expires > input.now",
+        "reviewed(row) if row.review_expires > 0",
+    ),
+    "who is suspended goes on": (
+        "residency/residency.rego",
+        "unsuspended(row) if object.get(suspended, row.id, false) == false",
+        'unsuspended(row) if row.id != ""',
+    ),
+    "the tenant's refusal is ignored": (
+        "residency/residency.rego",
+        "accepted(row) if object.get(refused, row.id, false) == false",
+        'accepted(row) if row.id != ""',
+    ),
+    "a neighbour's cell does the work": (
+        "residency/residency.rego",
+        "reachable(row) if row.region == input.region",
+        'reachable(row) if row.region != ""',
+    ),
+    "a stale bundle lets out": (
+        "transfer/transfer.rego",
+        "fresh if input.bundle_age <= 86400",
+        "fresh if input.bundle_age <= 864000",
+    ),
+    "a filed paper never ends": (
+        "transfer/transfer.rego",
+        "\tway.expires > input.now\n",
+        "",
+    ),
+    "every class of data may leave": (
+        "transfer/transfer.rego",
+        "\tinput.data_class in way.classes\n",
+        "",
+    ),
+    "the ground of one law will do": (
+        "transfer/transfer.rego",
+        "\tcount([other | some other in others; open(row, other, way.ground)]) == count(others)\n",
+        "",
+    ),
+    "a hold is ignored": ("route/route.rego", "unheld if input.held == false", "unheld if true"),
+}
+
+
+def _mutated(path: str, *pairs: str) -> dict[str, str]:
+    modules = bundle.load()
+    text = modules[path]
+    for old, new in zip(pairs[::2], pairs[1::2], strict=True):
+        assert old in text, "the rule was rewritten: plant the fault anew"
+        text = text.replace(old, new)
+    return modules | {path: text}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", RULES)
+async def test_a_fault_planted_in_the_rules_is_found(fault: str) -> None:
+    """Agreement means something only where a disagreement would have been seen."""
+    modules = _mutated(*RULES[fault])
+
+    tally = await fuzz(PLANTED, build=lambda given: worlds.built(given, modules), patience=1)
+
+    assert len(tally.wrong) > 0
+
+
+def _a_country_found_adequate(given: World) -> World:
+    entry = {"country": "US", "reference": "nobody's", "as_of": "2026-11-22"}
+    laws = {
+        code: law | {"adequate": [*law["adequate"], entry]} for code, law in given.laws.items()
+    }
+    return dataclasses.replace(given, laws=laws)
+
+
+def _every_ground_named(given: World) -> World:
+    return dataclasses.replace(given, grounds=oracle.STRONGEST_FIRST)
+
+
+def _nobody_barred(given: World) -> World:
+    laws: dict[str, Any] = {code: law | {"barred": []} for code, law in given.laws.items()}
+    return dataclasses.replace(given, laws=laws)
+
+
+def _backwards(given: World) -> World:
+    return dataclasses.replace(given, rows=given.rows[::-1])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "fault", [_a_country_found_adequate, _every_ground_named, _nobody_barred, _backwards]
+)
+async def test_a_fault_planted_in_the_data_is_found(fault: Any) -> None:
+    """The bundle's tables decide as much as its rules do."""
+    tally = await fuzz(PLANTED, build=lambda given: worlds.built(fault(given)), patience=1)
+
+    assert len(tally.wrong) > 0

@@ -1,0 +1,243 @@
+"""The cell's way out: who goes through the broker, and what is refused before it starts."""
+
+import asyncio
+import secrets
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date
+
+import hvac
+import pytest
+from support.egress import World, brokering, grant, vendor
+from support.openbao import OpenBao
+from support.pki import Authority
+from support.settings import CANARY, Configure
+
+from gateway import cli, settings
+from gateway.compose import egress as exits
+from gateway.errors import MissingPartError, SettingsError
+from gateway.settings import Settings
+from residency import registry
+from residency.control import RemoteEgress
+from residency.errors import EgressError
+from residency.registry import Registry
+from vault.errors import KeyringError
+from vault.keyrings.transit import TransitKeyring
+
+KEY = bytes(range(48))
+VAULT = "vault.cell.example"
+SERVERS = """
+[services]
+nats = "tls://nats.example:4222"
+vault = {{ url = "{vault}", token_file = "token" }}
+objects = {{ url = "s3://sealed", access_key_file = "token", secret_key_file = "token" }}
+"""
+
+
+def production(
+    configure: Configure, channel: str = "", vault: str = f"https://{VAULT}"
+) -> Settings:
+    """Return a production cell's settings; *channel* is said of WhatsApp."""
+    path = configure(SERVERS.format(vault=vault), mode='"production"')
+    path.write_text(path.read_text() + channel)
+    return settings.load(path)
+
+
+def shipped() -> Registry:
+    """Return the registry that ships with us."""
+    return registry.load(today=date(2026, 11, 22))
+
+
+def test_the_defaults_of_whatsapp_are_the_registry_s(configure: Configure) -> None:
+    """Out of the box, the channel and its row must agree."""
+    exits.check(production(configure), shipped())
+
+
+@pytest.mark.parametrize(
+    ("channel", "names"),
+    [
+        ('graph_url = "https://graph.example/v25.0"', "graph.example:443"),
+        ('graph_url = "https://graph.facebook.com:8443/v25.0"', "graph.facebook.com:8443"),
+        ('media_hosts = ["lookaside.fbsbx.com", "media.example"]', "media.example:443"),
+    ],
+)
+def test_a_channel_outside_its_row_is_refused_at_start(
+    configure: Configure, channel: str, names: str
+) -> None:
+    """The first note would show it, hours later, as a channel that is always busy."""
+    with pytest.raises(SettingsError) as caught:
+        exits.check(production(configure, channel), shipped())
+
+    [fault] = caught.value.faults
+    assert fault.startswith(
+        f"tenants[0].whatsapp.{channel.partition(' ')[0]}: {names} is not among"
+    )
+    assert "msg.whatsapp.eu-central" in fault
+
+
+def test_a_vault_must_have_a_name(configure: Configure) -> None:
+    """An address cannot be told from a mistake, and no certificate is issued for one."""
+    with pytest.raises(SettingsError, match=r"services\.vault\.url: an address"):
+        exits.check(production(configure, vault="https://10.0.0.8:8200"), shipped())
+
+
+def test_simulators_are_for_development(configure: Configure) -> None:
+    """Production reaches what its registry row names, and nothing besides."""
+    channel = 'graph_url = "http://127.0.0.1:9000/v25.0"\nmedia_hosts = ["127.0.0.1:9000"]\n'
+    path = configure()
+    path.write_text(path.read_text() + channel)
+
+    assert exits.simulators(settings.load(path)) == ("127.0.0.1:9000",)
+    assert exits.simulators(production(configure)) == ()
+
+
+@pytest.mark.anyio
+async def test_a_taken_port_is_named_with_its_setting(configure: Configure) -> None:
+    """The most common reason why a server does not start."""
+    async with vendor() as world, AsyncExitStack() as stack:
+        config = configure(f'[egress]\nlisten = "127.0.0.1:{world.port}"')
+
+        with pytest.raises(MissingPartError, match=r"\[egress\] listen"):
+            await exits.egress(settings.load(config), stack)
+
+
+def test_doctor_names_a_broker_that_is_not_there(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cell whose broker is down accepts notes and answers nobody."""
+    status = cli.main(["doctor", "--config", str(configure('[egress]\ncontrol = "no.sock"'))])
+
+    said = capsys.readouterr().out
+    assert status == 1
+    assert "FIX  egress: " in said
+    assert "vocustody egress" in said
+    assert CANARY not in said
+
+
+def test_a_separate_broker_needs_a_place_to_be_asked(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would run and serve nobody."""
+    assert cli.main(["egress", "--config", str(configure())]) == 2
+    assert "egress.control" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_the_command_serves_tickets_until_it_is_told_to_stop(configure: Configure) -> None:
+    """An operator runs it as another user, the only one with a route out."""
+    config = configure('[egress]\ncontrol = "egress.sock"')
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "egress", "--config", str(config),
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert (await process.stderr.readline()).startswith(b"vocustody: broker on 127.0.0.1:")
+    egress = RemoteEgress(config.parent / "egress.sock")
+
+    assert await exits.ready(egress)
+    assert (await egress.admit(grant())).proxy.startswith("127.0.0.1:")
+
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    with pytest.raises(EgressError):
+        await exits.ready(egress)
+    await egress.aclose()
+
+
+@asynccontextmanager
+async def tls_before(
+    openbao: OpenBao, context: ssl.SSLContext, world: World
+) -> AsyncIterator[None]:
+    """Have *world* lead to the real OpenBao behind TLS."""
+    host, _, port = openbao.url.removeprefix("http://").partition(":")
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(_pump(reader, inner[1]), _pump(inner[0], writer))
+
+    server = await asyncio.start_server(carry, "127.0.0.1", 0, ssl=context)
+    world.port = server.sockets[0].getsockname()[1]
+    yield
+    server.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while part := await reader.read(65_536):
+            writer.write(part)
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+def transit(openbao: OpenBao) -> str:
+    """Return a transit mount of this test's own."""
+    name = f"transit-{secrets.token_hex(4)}"
+    client = hvac.Client(url=openbao.url, token=openbao.token)
+    client.sys.enable_secrets_engine("transit", path=name)
+    return name
+
+
+@pytest.mark.anyio
+async def test_a_vault_elsewhere_is_reached_through_the_broker(
+    openbao: OpenBao, transit: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds every key: not even it is reached in a way that nobody sees."""
+    monkeypatch.setattr(exits, "RENEW_S", 0.2)
+    async with (
+        vendor() as world,
+        tls_before(openbao, authority.leaf(VAULT).context(), world),
+        brokering(world, private=[f"{VAULT}:8200"]) as broker,
+    ):
+        world.names = {VAULT: ["10.0.0.8"]}
+        standing = exits.Standing(broker, "vault", f"{VAULT}:8200")
+        await standing.start()
+        adapter = exits.ByPassage(lambda: standing.passage)
+        keyring = TransitKeyring(
+            f"https://{VAULT}:8200",
+            lambda: openbao.token,
+            mount=transit,
+            ca=str(authority.ca),
+            sessions=1,
+            route=lambda session: session.mount("https://", adapter),
+        )
+        first = standing.passage
+
+        wrapped = await keyring.wrap("kek", KEY)
+        while first.ticket in broker._ways:  # noqa: ASYNC110 - until it was renewed twice
+            await asyncio.sleep(0.05)
+
+        assert await keyring.unwrap([wrapped]) == [KEY]
+        assert standing.passage.ticket != first.ticket
+        assert set(world.went) == {("10.0.0.8", 8200)}
+        assert len(adapter.proxy_manager) == 1
+
+        await standing.aclose()
+        [refused] = await keyring.unwrap([wrapped])
+        assert isinstance(refused, KeyringError)
+        assert broker._ways == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("vault", "mounted"), [("http://127.0.0.1:8200", False), ("https://vault.example", True)]
+)
+async def test_only_a_vault_on_this_machine_is_reached_directly(
+    configure: Configure,
+    vault: str,
+    mounted: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Bytes to ourselves never leave; all others do, by the broker."""
+    table = f'[services]\nvault = {{ url = "{vault}", token_file = "token" }}'
+    given = settings.load(configure(table))
+    async with vendor() as world, brokering(world) as broker, AsyncExitStack() as stack:
+        session = hvac.Client(url=vault).session
+
+        (await exits.vault_mount(given, broker, stack))(session)
+
+        assert isinstance(session.get_adapter("https://vault.example"), exits.ByPassage) is mounted

@@ -1,0 +1,390 @@
+"""What a withdrawal undoes: work stops, what is kept goes, what is known is forgotten."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from support.desk import TENANT, WORDS, Desk
+
+from audit.model import EventType
+from gateway import phrases, turns
+from gateway.errors import ConsentNeededError, LeaseLostError
+from gateway.jobs import Job, State
+from gateway.note import Note, artifact, link
+from gateway.schema import sessions
+from gateway.sections import Consents
+from gateway.whatsapp.payload import Identity, Revoked, Text
+from residency.model import Processor, Transcript
+from vault.model import Artifact, Kind, Label
+from vault.tables import retention
+
+BSUID = "DE.1234567890abcdef"
+
+
+@dataclass
+class Gate:
+    """An engine that begins, and ends when it is told to."""
+
+    processor: Processor
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def transcribe(self, *_: Any, **__: Any) -> Transcript:
+        """Wait, then answer."""
+        self.began.set()
+        await self.go.wait()
+        return WORDS
+
+
+@dataclass
+class Slow:
+    """A custody in which something happens between a call to `put` and its work."""
+
+    inner: Any
+    kind: Kind
+    meanwhile: Callable[[], Awaitable[None]]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def put(self, content: bytes, label: Label, due: Any) -> Artifact:
+        """Put late."""
+        if label.kind is self.kind:
+            await self.meanwhile()
+        kept: Artifact = await self.inner.put(content, label, due)
+        return kept
+
+
+async def act(desk: Desk, note: Note) -> None:
+    """Act on *note*, and end its job."""
+    await turns.act(note, desk.ports)
+    await desk.ports.jobs.end(note.job, State.DONE, "answered")
+
+
+async def answered(desk: Desk) -> Note:
+    """Return a voice note that was answered."""
+    note = await desk.spoken()
+    await act(desk, note)
+    return note
+
+
+async def stop(desk: Desk) -> None:
+    """Have ada withdraw, beside whatever is under way."""
+    accepted = await desk.hear(Text(body="STOP"))
+    await mark_urgent(desk, accepted)
+    await act(desk, await desk.claim(accepted, "w2"))
+
+
+async def mark_urgent(desk: Desk, job: str) -> None:
+    """Do what the cell's inbox does with a withdrawal."""
+    from gateway.schema import jobs  # noqa: PLC0415 - the name is a fixture's elsewhere
+
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(update(jobs).where(jobs.c.id == job).values(urgent=True))
+
+
+async def kept(desk: Desk, note: Note) -> list[Kind]:
+    """Return what is kept of *note*."""
+    found = [
+        (kind, await desk.ports.custody.describe(artifact(note.job.artifact, kind)))
+        for kind in Kind
+    ]
+    return [kind for kind, described in found if described]
+
+
+def say(*keys: str) -> str:
+    """Return what is said."""
+    return " ".join(phrases.say(key, "en") for key in keys)
+
+
+@pytest.mark.anyio
+async def test_a_withdrawal_stops_what_is_under_way_before_its_next_touch(desk: Desk) -> None:
+    """Art. 7(3): the engine that has it already ends; nobody else gets it, nothing is kept."""
+    await desk.consents()
+    gate = Gate(desk.ports.processors["stt.one"])
+    desk.hearing["stt.one"] = gate  # type: ignore[assignment]
+    note = await desk.spoken()
+    working = asyncio.create_task(turns.act(note, desk.ports))
+    await gate.began.wait()
+    desk.clock.move(1)
+
+    await stop(desk)
+    gate.go.set()
+    with pytest.raises(LeaseLostError):
+        await working
+
+    assert await kept(desk, note) == []
+    assert await desk.state(note.job.id) == ("refused", "consent.withdrawn")
+    assert desk.texts() == [say("withdrawn_erased")]
+    types = [(event.type, event.job, event.action) for event in desk.trail.seen]
+    withdrawn = next(i for i, t in enumerate(types) if t[0] is EventType.CONSENT_WITHDRAWN)
+    later = [t for t in types[withdrawn:] if t[0] is EventType.TOUCH_BEGAN]
+    assert [action for _, _, action in later] == ["send-notice"]
+    assert all(job != note.job.id for _, job, _ in later)
+
+
+@dataclass
+class Meanwhile:
+    """A trail beside which something happens once, *before* or after an event is in it."""
+
+    inner: Any
+    when: Callable[[Any], bool]
+    then: Callable[[], Awaitable[None]]
+    before: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def append(self, event: Any) -> Any:
+        """Append, and do it."""
+        now, self.when = self.when(event), (lambda _: False) if self.when(event) else self.when
+        if now and self.before:
+            await self.then()
+        receipt = await self.inner.append(event)
+        if now and not self.before:
+            await self.then()
+        return receipt
+
+
+@pytest.mark.anyio
+async def test_a_withdrawal_after_the_decision_leaves_no_touch_at_all(desk: Desk) -> None:
+    """The decision was right when it was made: a permission is not a promise."""
+    await desk.consents()
+    note = await desk.spoken()
+    decided: Any = Meanwhile(
+        desk.trail,
+        lambda event: event.type is EventType.POLICY_DECIDED and event.action == "capture",
+        lambda: stop(desk),
+    )
+    desk.with_ports(trail=decided)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(note, desk.ports)
+
+    assert [e.action for e in desk.trail.seen if e.touch and e.job == note.job.id] == []
+    assert desk.fetched() == []
+
+
+@pytest.mark.anyio
+async def test_a_touch_that_began_in_the_same_moment_ends_without_a_byte(desk: Desk) -> None:
+    """Between "may I" and "it began" a withdrawal fits: asked again before anything leaves."""
+    await desk.consents()
+    note = await desk.spoken()
+
+    began: Any = Meanwhile(
+        desk.trail,
+        lambda event: event.type is EventType.TOUCH_BEGAN and event.action == "fetch",
+        lambda: stop(desk),
+        before=True,
+    )
+    desk.with_ports(trail=began)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(note, desk.ports)
+
+    assert desk.fetched() == []
+    [ended] = [e for e in desk.trail.seen if e.action == "fetch" and e.outcome]
+    assert (ended.outcome, ended.detail["error"]) == ("raised", "LeaseLostError")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [Kind.RAW_AUDIO, Kind.TRANSCRIPT, Kind.REDACTED_TRANSCRIPT])
+async def test_what_is_stored_while_an_erasure_runs_is_destroyed_by_its_writer(
+    desk: Desk, kind: Kind
+) -> None:
+    """The erasure could not see the row yet; whoever wrote it knows better."""
+    await desk.consents()
+    note = await desk.spoken()
+    custody: Any = Slow(desk.ports.custody, kind, lambda: stop(desk))
+    desk.with_ports(custody=custody)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(note, desk.ports)
+
+    assert await kept(desk, note) == []
+    gone = [e for e in desk.trail.seen if e.type is EventType.ARTIFACT_DESTROYED]
+    assert artifact(note.job.artifact, kind) in {event.artifact for event in gone}
+
+
+@pytest.mark.anyio
+async def test_a_lease_that_was_lost_to_another_worker_destroys_nothing(desk: Desk) -> None:
+    """The other one goes on from what is kept."""
+    await desk.consents()
+    note = await desk.spoken()
+
+    async def taken() -> None:
+        desk.clock.move(120)
+        assert isinstance(await desk.ports.jobs.claim(note.job.id, "w2"), Job)
+
+    custody: Any = Slow(desk.ports.custody, Kind.RAW_AUDIO, taken)
+    desk.with_ports(custody=custody)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(note, desk.ports)
+
+    assert await kept(desk, note) == [Kind.RAW_AUDIO]
+
+
+@pytest.mark.anyio
+async def test_a_withdrawal_destroys_what_rests_on_the_consent_and_says_so(desk: Desk) -> None:
+    """GDPR Art. 17(1)(b); on record, one leaf per artifact, with its reason."""
+    await desk.consents()
+    note = await answered(desk)
+    assert len(await kept(desk, note)) == len(Kind)
+    desk.clock.move(1)
+
+    await stop(desk)
+
+    assert await kept(desk, note) == []
+    gone = [e for e in desk.trail.seen if e.type is EventType.ARTIFACT_DESTROYED]
+    assert len(gone) == len(Kind)
+    assert {event.detail["reason"] for event in gone} == {"consent.withdrawn"}
+    assert desk.texts()[-1] == say("withdrawn_erased")
+
+
+@pytest.mark.anyio
+async def test_what_was_typed_rests_on_another_ground_and_stays(desk: Desk) -> None:
+    """A withdrawal of the consent to open recordings is no request to erase everything."""
+    typed = await desk.typed("Hello")
+    await act(desk, typed)
+
+    await stop(desk)
+
+    assert await kept(desk, typed) == [Kind.REDACTED_TRANSCRIPT]
+
+
+@pytest.mark.anyio
+async def test_what_is_under_a_hold_stays_and_is_said(desk: Desk) -> None:
+    """GDPR Art. 17(3)(e): a duty to keep is stronger; hiding that would be a lie."""
+    await desk.consents()
+    note = await answered(desk)
+    async with desk.ports.engine.begin() as tx:
+        held = retention.c.artifact == note.job.artifact
+        await tx.execute(update(retention).where(held).values(hold="case-1"))
+    desk.clock.move(1)
+
+    await stop(desk)
+
+    assert await kept(desk, note) == [Kind.RAW_AUDIO]
+    assert desk.texts()[-1] == say("withdrawn_erased", "withdrawn_held")
+
+
+@pytest.mark.anyio
+async def test_a_tenant_may_leave_it_to_the_clocks_and_then_says_when(desk: Desk) -> None:
+    """Where a law does not ask for it, the periods that were told go on."""
+    settings = Consents.model_construct(withdrawal_erases=False)
+    tenant = desk.ports.tenants[TENANT].model_copy(update={"consents": settings})
+    desk.with_ports(tenants={TENANT: tenant})
+    await desk.consents()
+    note = await answered(desk)
+    desk.clock.move(1)
+
+    await stop(desk)
+
+    assert len(await kept(desk, note)) == len(Kind)
+    assert desk.texts()[-1] == say("withdrawn")
+
+
+@pytest.mark.anyio
+async def test_what_was_said_is_forgotten_with_the_consent(desk: Desk) -> None:
+    """The memory of the conversation holds words that the consent had opened."""
+    await desk.consents()
+    await answered(desk)
+    assert await desk.rows(sessions) != []
+    desk.clock.move(1)
+
+    await stop(desk)
+
+    assert await desk.rows(sessions) == []
+
+
+@pytest.mark.anyio
+async def test_a_typed_turn_under_way_does_not_bring_the_memory_back(desk: Desk) -> None:
+    """It had recalled what was said: it begins again, without."""
+    await desk.consents()
+    await answered(desk)
+    typed = await desk.typed("Hello")
+    custody: Any = Slow(desk.ports.custody, Kind.REDACTED_TRANSCRIPT, lambda: stop(desk))
+    desk.with_ports(custody=custody)
+    desk.clock.move(1)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(typed, desk.ports)
+
+    assert await desk.rows(sessions) == []
+    assert desk.woken[-1] == typed.job.id
+    desk.with_ports(custody=custody.inner)
+    await act(desk, await desk.claim(typed.job.id))
+    assert len(desk.texts()) == 3
+
+
+@pytest.mark.anyio
+async def test_a_person_under_two_names_is_erased_under_both(desk: Desk) -> None:
+    """What was sealed for the one they were before is theirs, too."""
+    await desk.consents()
+    note = await answered(desk)
+    await desk.ports.custody.describe(note.job.artifact)
+    other = desk.world.person(None, bsuid=BSUID, line=desk.line)
+    assert await desk.subject(other) != note.subject
+    await link(Identity(bsuid=BSUID), Identity(phone=desk.ada.phone), TENANT, desk.ports)
+    assert await desk.subject() != note.subject
+    desk.clock.move(1)
+
+    await stop(desk)
+
+    assert await kept(desk, note) == []
+
+
+@pytest.mark.anyio
+async def test_a_message_taken_back_while_it_is_stored_is_destroyed(desk: Desk) -> None:
+    """The same holds for one message as for all."""
+    await desk.consents()
+    note = await desk.spoken()
+
+    async def revoke() -> None:
+        accepted = await desk.hear(Revoked(original_id=note.message.id))
+        await mark_urgent(desk, accepted)
+        await act(desk, await desk.claim(accepted, "w2"))
+
+    custody: Any = Slow(desk.ports.custody, Kind.RAW_AUDIO, revoke)
+    desk.with_ports(custody=custody)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(note, desk.ports)
+
+    assert await kept(desk, note) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seconds", [0, 1])
+async def test_a_note_that_stop_overtook_ends_without_a_question(desk: Desk, seconds: int) -> None:
+    """It was said before the withdrawal: asking again at once would be nagging (Art. 7(3))."""
+    await desk.consents()
+    queued = await desk.hear(desk.recording())
+    desk.clock.move(seconds)
+    await stop(desk)
+
+    with pytest.raises(LeaseLostError):
+        await turns.act(await desk.claim(queued), desk.ports)
+
+    assert await desk.state(queued) == ("refused", "consent.withdrawn")
+    assert [message.kind for message in desk.ada.inbox] == ["text"]
+    assert desk.fetched() == []
+    ended = [e for e in desk.trail.seen if e.type is EventType.JOB_ENDED and e.job == queued]
+    assert [(e.outcome, e.detail["reason"]) for e in ended] == [("refused", "consent.withdrawn")]
+
+
+@pytest.mark.anyio
+async def test_a_note_said_after_the_withdrawal_asks_again_even_at_once(desk: Desk) -> None:
+    """Who speaks again wants an answer, and that needs a consent."""
+    await desk.consents()
+    await stop(desk)
+    note = await desk.spoken()
+
+    with pytest.raises(ConsentNeededError):
+        await turns.act(note, desk.ports)
+
+    assert [message.kind for message in desk.ada.inbox] == ["text", "buttons"]
