@@ -86,7 +86,7 @@ def make_key(path: Path) -> Path:
     """Write a new private key to *path* (mode 600) and its public half beside it."""
     public = path.with_name(f"{path.name}.pub")
     for place in (path, public):
-        if place.exists():
+        if place.exists() or place.is_symlink():
             raise MissingPartError(f"{place} exists (name a new file)")
     key = X25519PrivateKey.generate()
     path.touch(mode=0o600)

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway import log
 from gateway.compose.surroundings import now
+from gateway.console.bundle import Offer
 from gateway.errors import MissingPartError
-from gateway.settings import Settings
+from gateway.settings import Settings, Tenant
 from policy import archive, gate, signing
 from policy.active import Release
 from policy.archive import Packed
@@ -51,9 +53,20 @@ async def followed(
         poll_s=settings.policy.poll_seconds,
     )
     stack.push_async_callback(follower.aclose)
-    await follower.begin(_as_built(built) if built else None)
+    await follower.begin(_as_built(settings, built) if built else None)
     follower.start()
     return follower
+
+
+def offer(settings: Settings, follower: Follower) -> Offer:
+    """Return what an OPA server may fetch here; production gives only what somebody signed."""
+    given = settings.policy
+    signed = given.source is not None or given.sign_key_file is not None
+    token = given.opa_token_file or settings.admin.token_file
+    return Offer(
+        archive=lambda: follower.offered.raw if signed or not settings.production else None,
+        token=token.value if token else None,
+    )
 
 
 def releases(settings: Settings) -> Releases:
@@ -65,10 +78,23 @@ def expected(settings: Settings, known: Registry) -> Expected:
     """Return what this cell holds a bundle against."""
     return Expected(
         processors={row["id"]: row for row in known.rows()},
-        tightened={
-            tenant.id: tenant.retention.model_dump(exclude_none=True) for tenant in settings.tenants
-        },
+        tightened={tenant.id: overlay(tenant) for tenant in settings.tenants},
+        grounds=frozenset(settings.policy.grounds),
     )
+
+
+def overlay(tenant: Tenant) -> dict[str, Any]:
+    """Return what the settings tighten for *tenant*, as a bundle holds it."""
+    given = tenant.policy
+    lists = {
+        "refused": given.refused_processors,
+        "refused_grounds": given.refused_grounds,
+        "refused_purposes": given.refused_purposes,
+    }
+    redact = {sink: sorted(names) for sink, names in given.redact.items()}
+    found: dict[str, Any] = {"retention": tenant.retention.model_dump(exclude_none=True)}
+    found |= {name: sorted(values) for name, values in lists.items() if values}
+    return found | ({"redact": redact} if redact else {})
 
 
 def source(settings: Settings) -> Source | None:
@@ -104,9 +130,14 @@ def sign(path: Path, key: Path, keyid: str) -> str:
 
 def signer(key: Path, keyid: str) -> Signer:
     """Return who signs with the private key in *key*; it must be its owner's alone."""
-    if key.stat().st_mode & 0o077:
+    try:
+        mode, pem = key.stat().st_mode, key.read_bytes()
+    except OSError as exc:
+        # Its name may be the key itself, pasted where a file's name belongs.
+        raise MissingPartError(f"the key file cannot be read: {exc.strerror}") from None
+    if mode & 0o077:
         raise MissingPartError(f"{key} is open to group or world (chmod 600 {key})")
-    return Signer(key=signing.private_key(key.read_bytes()), keyid=keyid)
+    return Signer(key=signing.private_key(pem), keyid=keyid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +184,10 @@ def roll_back(settings: Settings, revision: str | None) -> str:
     return found
 
 
-def _as_built(bundle: Bundle) -> Packed:
-    return Packed(bundle=bundle, issued=0, raw=archive.pack(bundle))
+def _as_built(settings: Settings, bundle: Bundle) -> Packed:
+    pem = settings.policy.sign_key_file
+    by = Signer(key=signing.private_key(pem.value)) if pem else None
+    return Packed(bundle=bundle, issued=0, raw=archive.pack(bundle, signer=by))
 
 
 def _now_s() -> int:
