@@ -66,12 +66,16 @@ _TYPES = frozenset(
     f"{noun}.{verb}"
     for noun, verbs in {
         "artifact": ("destroyed", "stored"),
-        "consent": ("asked", "granted", "refused", "withdrawn"),
-        "handover": ("opened",),
+        "consent": ("asked", "expired", "granted", "refused", "renewed", "withdrawn"),
+        "finding": ("closed", "opened"),
+        "handover": ("closed", "opened"),
         "job": ("accepted", "ended"),
         "policy": ("decided",),
+        "receipt": ("issued",),
         "reply": ("settled", "unknown"),
+        "subject": ("declared",),
         "touch": ("began", "ended"),
+        "update": ("arrived", "forwarded"),
     }.items()
     for verb in verbs
 )

@@ -102,7 +102,7 @@ def _resident(world: GraphWorld, place: Place, directory: Path) -> Resident:
     line = world.line()
     identity: dict[str, Any] = place.identity
     person = world.person(**identity, name=place.name, line=line)
-    retention = {"raw_audio_seconds": DEMO_RAW_SECONDS} if place.cell == "us-1" else {}
+    retention = {"raw_audio_seconds": DEMO_RAW_SECONDS} if place.cell == "sg-1" else {}
     plan = TenantPlan(
         id=place.tenant,
         controller=place.controller,
