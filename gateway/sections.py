@@ -36,6 +36,10 @@ MAX_PORT = 65_535
 YEAR_S = 366 * 86_400
 PURPOSES = ("analytics", "human_review", "training", "transfer_abroad")
 """What may be asked beside the main purpose; each has its own words (`gateway.phrases`)."""
+GROUNDS = ("adequacy", "scc", "bcr", "explicit-consent")
+"""On what data may go abroad, where a law admits it."""
+SINKS = ("analytics", "log", "understand")
+"""Where a redacted text may go."""
 
 
 class Mode(StrEnum):
@@ -247,6 +251,38 @@ def _known_purposes(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _known_grounds(values: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := sorted(set(values) - set(GROUNDS)):
+        raise ValueError(f"unknown: {', '.join(unknown)} (known: {', '.join(GROUNDS)})")
+    return values
+
+
+def _known_sinks(values: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(set(values) - set(SINKS)):
+        raise ValueError(f"unknown: {', '.join(unknown)} (known: {', '.join(SINKS)})")
+    return values
+
+
+Grounds = Annotated[
+    tuple[StrictStr, ...], AfterValidator(_distinct), AfterValidator(_known_grounds)
+]
+RedactClass = Annotated[StrictStr, _shaped(r"[a-z_]{1,32}", "1-32 of a-z _")]
+ProcessorId = Annotated[StrictStr, _shaped(r"[A-Za-z0-9._:-]{1,128}", "the id of a processor")]
+
+
+class Tightened(Section):
+    """What this tenant refuses although the law and the contracts would allow it."""
+
+    refused_processors: Annotated[tuple[ProcessorId, ...], AfterValidator(_distinct)] = ()
+    refused_grounds: Grounds = ()
+    refused_purposes: Annotated[
+        tuple[StrictStr, ...], AfterValidator(_distinct), AfterValidator(_known_purposes)
+    ] = ()
+    redact: Annotated[dict[str, tuple[RedactClass, ...]], AfterValidator(_known_sinks)] = Field(
+        default_factory=dict
+    )
+
+
 class Consents(Section):
     """
     What else this tenant asks people's consent for, how long a yes counts, what a no undoes.
@@ -311,6 +347,7 @@ class Tenant(Section):
     languages: Annotated[tuple[Language, ...], Field(min_length=1), AfterValidator(_distinct)]
     assistant: Annotated[Place, AfterValidator(_file)] | None = None
     retention: Retention = Retention()
+    policy: Tightened = Tightened()
     consents: Consents = Consents()
     whatsapp: WhatsApp
     limits: Limits = Limits()
@@ -345,11 +382,18 @@ class Registry(Section):
 
 
 class Policy(Section):
-    """Where the cell's bundle is published, and whose signature it must have."""
+    """
+    Where the cell's bundle is published, and whose signature it must have; or how it is built.
+
+    *grounds* are those on which data may leave a jurisdiction at all; none: nothing does.
+    """
 
     source: StrictStr | None = None
     verify_keys: Annotated[tuple[PublicFile, ...], AfterValidator(_distinct)] = ()
     poll_seconds: Annotated[StrictInt, Field(ge=1, le=3600)] = 15
+    grounds: Grounds = ()
+    opa_token_file: Secret | None = None
+    sign_key_file: Secret | None = None
 
     @field_validator("source", mode="before")
     @classmethod
@@ -362,6 +406,8 @@ class Policy(Section):
     def _signed(self) -> "Policy":
         if self.source is not None and not self.verify_keys:
             raise ValueError("source needs verify_keys (the public half of who signs)")
+        if self.source is not None and self.sign_key_file is not None:
+            raise ValueError("sign_key_file signs what is built here (remove it, or source)")
         return self
 
 

@@ -1,13 +1,9 @@
 """
 The bundle: rules and slow data as one value, under one revision.
 
-- Everything lies under ``data.vocustody``. ``index[jurisdiction][stage]`` lists the registry
-  rows that may serve there at all, in the registry's order, each with what rules must still hold
-  against the question.
-- ``ways[jurisdiction][id]`` are the grounds on which data may go to a row abroad, the
-  strongest first: the deployment names the ground, the law admits it for a data class, and it
-  exists (a decision of adequacy; a tool filed under that law; a consent that may be asked).
-- A jurisdiction's *regions* are those of the registry whose country the law admits.
+- Everything lies under ``data.vocustody``. What does not depend on the question is worked out
+  when the bundle is built (`policy.index`), and again when one is checked: a hand-made index
+  could list a processor where no law admits it.
 - *data_sha256* is the digest of the data without the revision; *revision* is the digest of
   modules and data. Two bundles with one revision answer every question alike.
 """
@@ -19,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from policy import canonical, subset
+from policy import canonical, index, subset
 from policy.errors import BundleError
 from policy.jurisdictions import law_faults, redact_faults, retention_faults
 from policy.model import GROUNDS, PURPOSES, Facts, Stage
@@ -44,19 +40,6 @@ ROW_KEYS = frozenset(
     }
 )
 
-NEVER = 9_999_999_999
-"""When a ground ends that has no end of its own: no question's *now* passes it."""
-
-_INDEXED = (
-    "contract_expires",
-    "hosts",
-    "id",
-    "languages",
-    "options",
-    "region",
-    "review_expires",
-    "service",
-)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z0-9]{1,32}){1,4}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -104,7 +87,8 @@ class Bundle:
             hosts={row["id"]: tuple(row["hosts"]) for row in self.data["processors"]},
             asks_transfer_consent=any(
                 way["ground"] == "explicit-consent"
-                for ways in self.data["ways"].values()
+                for classes in self.data["ways"].values()
+                for ways in classes.values()
                 for found in ways.values()
                 for way in found
             ),
@@ -150,16 +134,18 @@ def build(
     rows = [dict(row) for row in processors]
     faults = [*_row_faults(rows), *_tenant_faults(tenants), *_notice_faults(notices)]
     _refuse([*faults, *_ground_faults(list(grounds))])
-    laws = {code: {**law, "regions": regions(law, rows)} for code, law in jurisdictions.items()}
-    routes = ways(rows, laws, grounds)
+    laws = {
+        code: {**law, "regions": index.regions(law, rows)} for code, law in jurisdictions.items()
+    }
+    derived = index.derive(rows, laws, grounds)
     data = {
         "grounds": sorted(set(grounds)),
-        "index": index(rows, laws, routes),
+        "index": derived.index,
         "jurisdictions": laws,
         "notices": sorted(set(notices)),
         "processors": rows,
         "tenants": {tenant: dict(overlay) for tenant, overlay in tenants.items()},
-        "ways": routes,
+        "ways": derived.ways,
     }
     bundle = Bundle(modules=dict(modules), data=data)
     check(bundle)
@@ -201,72 +187,13 @@ def _data_faults(data: Mapping[str, Any]) -> Iterator[str]:
     yield from _ground_faults(data["grounds"])
     for code, law in laws.items():
         yield from (f"jurisdiction {code}: {fault}" for fault in law_faults(law))
-        if law["regions"] != regions(law, rows):
+        if law["regions"] != index.regions(law, rows):
             yield f"jurisdiction {code}: regions do not follow from processors"
-    if data["ways"] != ways(rows, laws, data["grounds"]):
+    derived = index.derive(rows, laws, data["grounds"])
+    if data["ways"] != derived.ways:
         yield "ways do not follow from processors, jurisdictions and grounds"
-    if data["index"] != index(rows, laws, data["ways"]):
+    if data["index"] != derived.index:
         yield "index does not follow from processors and jurisdictions"
-
-
-def index(
-    rows: Iterable[Mapping[str, Any]],
-    laws: Mapping[str, Mapping[str, Any]],
-    ways: Mapping[str, Mapping[str, Any]],
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Return, per jurisdiction and stage, the rows that may serve there, in the rows' order."""
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {code: {} for code in laws}
-    entries = [({key: row[key] for key in _INDEXED}, row["stages"]) for row in rows]
-    for code, law in laws.items():
-        for entry, stages in entries:
-            if _home(entry, law) or entry["id"] in ways[code]:
-                for stage in stages:
-                    found[code].setdefault(stage, []).append(entry)
-    return found
-
-
-def ways(
-    rows: Iterable[Mapping[str, Any]],
-    laws: Mapping[str, Mapping[str, Any]],
-    grounds: Iterable[str],
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Return, per jurisdiction and row abroad, the grounds on which data may go there."""
-    named = [ground for ground in GROUNDS if ground in set(grounds)]
-    listed = list(rows)
-    return {
-        code: {
-            row["id"]: found
-            for row in listed
-            if not _home(row, law)
-            and row["jurisdiction"] not in law["barred"]
-            and (found := [way for ground in named for way in _ways(ground, row, law)])
-        }
-        for code, law in laws.items()
-    }
-
-
-def _home(row: Mapping[str, Any], law: Mapping[str, Any]) -> bool:
-    return law["transfers"] == "free" or row["region"] in law["regions"]
-
-
-def _ways(ground: str, row: Mapping[str, Any], law: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    classes = sorted(name for name, grounds in law["tools"].items() if ground in grounds)
-    if not classes:
-        return
-    way = {"classes": classes, "expires": NEVER, "ground": ground, "label": ground}
-    if ground == "explicit-consent":
-        yield way
-    if ground == "adequacy" and any(a["country"] == row["jurisdiction"] for a in law["adequate"]):
-        yield way | {"label": f"adequacy:{row['jurisdiction']}"}
-    for filed in row["transfers"]:
-        if filed["tool"] == ground and filed["law"] == law["law"]:
-            label = f"{ground}:{filed['module']}" if filed["module"] else ground
-            yield way | {"expires": filed["expires"], "label": label}
-
-
-def regions(law: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the registry's regions that lie in a country which *law* admits, sorted."""
-    return sorted({row["region"] for row in rows if row["jurisdiction"] in law["within"]})
 
 
 def _row_faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from policy import bundle as bundles
+from policy import index as indexes
 from policy.bundle import Bundle
 from policy.errors import BundleError
 from policy.model import HANDED, Consent, ConsentState, DataClass, Question, Stage
@@ -61,8 +61,8 @@ def in_order(bundle: Bundle, *, now: int) -> dict[str, dict[Stage, Question]]:
     """Return, per jurisdiction and stage somebody may serve, a question without a fault."""
     return {
         code: {Stage(stage): _question(bundle, code, Stage(stage), now) for stage in sorted(served)}
-        for code, served in bundle.data["index"].items()
-        if served
+        for code in bundle.data["jurisdictions"]
+        if (served := indexes.serving(bundle.data, code))
     }
 
 
@@ -115,13 +115,17 @@ def altered(bundle: Bundle, world: Mapping[str, Mapping[str, Any]], *, now: int)
     if "review_expires_in" in change:
         change["review_expires"] = now + change.pop("review_expires_in")
     rows = [{**row, **change} for row in data["processors"] if row["id"] in first.values()]
-    ways = bundles.ways(rows, data["jurisdictions"], data["grounds"])
+    derived = indexes.derive(rows, data["jurisdictions"], data["grounds"])
     tenants = {
         tenant: {**overlay, **world.get("tenant", {})}
         for tenant, overlay in data["tenants"].items()
     }
-    index = bundles.index(rows, data["jurisdictions"], ways)
-    changed_data = {"index": index, "processors": rows, "tenants": tenants, "ways": ways}
+    changed_data = {
+        "index": derived.index,
+        "processors": rows,
+        "tenants": tenants,
+        "ways": derived.ways,
+    }
     return Bundle(modules=bundle.modules, data={**data, **changed_data})
 
 
@@ -130,12 +134,12 @@ def _suspending(bundle: Bundle, question: Question, changes: Mapping[str, Any]) 
     given = dict(changes)
     if "suspended" not in given:
         return given
-    index = bundle.data["index"][question.jurisdiction]
+    served = indexes.serving(bundle.data, question.jurisdiction)
     regions = bundle.data["jurisdictions"][question.jurisdiction]["regions"]
     home = {question.region, *(regions if question.region in regions else ())}
     given["suspended"] = tuple(
         entry["id"]
-        for entry in index[question.stage]
+        for entry in served[question.stage]
         if changes["suspended"] == "*" or entry["region"] in home
     )
     return given
@@ -169,7 +173,7 @@ def consent_with(consent: Consent, changes: Mapping[str, Any], now: int) -> Cons
 
 def _question(bundle: Bundle, code: str, stage: Stage, now: int) -> Question:
     data = bundle.data
-    row = data["index"][code][stage][0]
+    row = indexes.serving(data, code)[stage][0]
     tenant = min(data["tenants"], default="none")
     regions = data["jurisdictions"][code]["regions"]
     return Question(

@@ -66,6 +66,7 @@ class Follower:
         self._good: str | None = None  # what the source publishes, if it passed the gate
         self._pin: str | None = None
         self._state: State
+        self._offered: Packed
         self._active: Active | None = None
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -91,8 +92,8 @@ class Follower:
 
     @property
     def offered(self) -> Packed:
-        """Return the release that a server of ours should have."""
-        return self._releases.load(self._state.revision)
+        """Return the release that a server of ours should have, as it was published last."""
+        return self._offered
 
     async def begin(self, built: Packed | None = None) -> None:
         """
@@ -142,6 +143,7 @@ class Follower:
         resumed = before is not None and before.revision == revision and self._source is not None
         at = before.confirmed if before is not None and resumed else self._now()
         self._state = self._releases.activate(packed, at=at)
+        self._offered = packed
 
     def _older(self, revision: str, before: State) -> Release | None:
         older = before.previous if before.revision == revision else before.revision
@@ -221,6 +223,8 @@ class Follower:
             return
         self._releases.forgive()
         self._good = packed.bundle.revision
+        if self._good == self._state.revision:
+            self._offered = packed  # signed anew, perhaps by another key
 
     async def _candidate(self, raw: bytes, before: State | None) -> Packed:
         """Return the release in *raw*, verified, admitted and kept; raise `BundleError`."""
@@ -245,6 +249,7 @@ class Follower:
             else:
                 await self.active.swap(release)
         self._state = self._releases.activate(packed, at=self._state.confirmed)
+        self._offered = packed  # the last step: a server never has what nobody expects
         self._told("policy.staged" if self._served else "policy.activated", revision=revision)
 
     def _refuse(self, exc: BundleError) -> None:

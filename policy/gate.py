@@ -3,7 +3,8 @@ What a bundle must stand before it is enforced.
 
 - It is no older than the newest that was ever admitted, unless somebody rolls back.
 - Its processors are those of this cell's registry, in the registry's regions and at its hosts.
-- What the cell's settings tighten for a tenant is tightened.
+- It sends data abroad on no ground that the cell's settings do not name, and what they tighten
+  for a tenant is tightened.
 - Each question of the deny corpus, and each request of the access corpus, gets a well-formed no
   within a second; each one in order gets a well-formed answer. The rules run in a process of
   their own meanwhile.
@@ -40,12 +41,13 @@ class Expected:
     """
     What a cell holds a bundle against.
 
-    *processors* are the registry's rows by id; *tightened* the seconds per kind that the
-    settings allow each tenant at most.
+    *processors* are the registry's rows by id; *tightened* what the settings tighten for each
+    tenant, as an overlay of the bundle's form; *grounds* those that its settings name.
     """
 
     processors: Mapping[str, Mapping[str, Any]]
-    tightened: Mapping[str, Mapping[str, int]]
+    tightened: Mapping[str, Mapping[str, Any]]
+    grounds: frozenset[str] = frozenset()
 
 
 async def admit(
@@ -97,12 +99,12 @@ async def rehearse(bundle: Bundle, *, cases: Sequence[Case], now: int) -> int:
 
 
 async def _denied(bundle: Bundle, engine: PolicyEngine, cases: Sequence[Case], *, now: int) -> int:
-    count = 0
-    for count, (name, code, question) in enumerate(corpora.faulty(bundle, cases, now=now), 1):
+    wrong = list(corpora.faulty(bundle, cases, now=now))
+    for name, code, question in wrong:
         told = f"deny corpus: {name} in {code} at {question.stage}"
         if await _answered(bundle, engine, question, told):
             raise BundleError(f"{told}: allowed")
-    return count
+    return len(wrong)
 
 
 async def _answered(bundle: Bundle, engine: PolicyEngine, question: Question, told: str) -> bool:
@@ -152,8 +154,22 @@ def _faults(bundle: Bundle, expected: Expected) -> Iterator[str]:
                 for key in _OURS
                 if row[key] != ours[key]
             )
-    for tenant, clocks in expected.tightened.items():
-        given = bundle.data["tenants"].get(tenant, {}).get("retention", {})
-        for kind, seconds in clocks.items():
-            if given.get(kind, seconds + 1) > seconds:
-                yield f"tenant {tenant}: {kind} is longer than its settings allow"
+    for ground in sorted(set(bundle.data["grounds"]) - expected.grounds):
+        yield f"ground {ground}: not among this cell's [policy] grounds"
+    for tenant, overlay in expected.tightened.items():
+        given = bundle.data["tenants"].get(tenant, {})
+        yield from (f"tenant {tenant}: {fault}" for fault in _loosened(given, overlay))
+
+
+def _loosened(given: Mapping[str, Any], overlay: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what *overlay* tightens and *given* does not."""
+    clocks = given.get("retention", {})
+    for kind, seconds in overlay.get("retention", {}).items():
+        if clocks.get(kind, seconds + 1) > seconds:
+            yield f"{kind} is longer than its settings allow"
+    for name in ("refused", "refused_grounds", "refused_purposes"):
+        if missing := set(overlay.get(name, [])) - set(given.get(name, [])):
+            yield f"{name} lacks {', '.join(sorted(missing))}, which its settings refuse"
+    for sink, names in overlay.get("redact", {}).items():
+        if missing := set(names) - set(given.get("redact", {}).get(sink, [])):
+            yield f"redact.{sink} lacks {', '.join(sorted(missing))}, which its settings redact"

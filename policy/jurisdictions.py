@@ -11,6 +11,8 @@ Rules, all checked before any row is used; `BundleError` lists every fault:
   *barred* are countries to which nothing goes on any ground. A deployment must also name the
   ground: the law alone sends nothing anywhere.
 - *minor_consent* says whether a minor's own consent counts.
+- *withdrawal_erases* says whether what rests on a consent goes when that is withdrawn; if so,
+  *articles* has ``withdrawal``. A tenant may do so elsewhere, too.
 - *transfers* is ``restricted`` (cell and processors stand *within*) or ``free``.
 - *retention* has every kind, in seconds; raw audio has under 24 hours. *redact* has every
   sink with at least one class. *articles*, *source* and *as_of* say how we know.
@@ -45,11 +47,18 @@ _FIELDS = frozenset(
         "source",
         "tools",
         "transfers",
+        "withdrawal_erases",
         "within",
     }
 )
-# A table that is silent sends nothing abroad and lets no minor agree.
-_DEFAULTS: dict[str, Any] = {"adequate": [], "barred": [], "minor_consent": False, "tools": {}}
+# A table that is silent sends nothing abroad, lets no minor agree, and leaves erasing to tenants.
+_DEFAULTS: dict[str, Any] = {
+    "adequate": [],
+    "barred": [],
+    "minor_consent": False,
+    "tools": {},
+    "withdrawal_erases": False,
+}
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _CLASS = re.compile(r"[a-z_]{1,32}")
 
@@ -67,6 +76,11 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
     if faults:
         raise BundleError("; ".join(faults))
     return {country: _plain(table) for table in tables for country in table["countries"]}
+
+
+def erasing(laws: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return the countries of *laws* whose law erases what rested on a withdrawn consent."""
+    return frozenset(country for country, law in laws.items() if law["withdrawal_erases"])
 
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +111,8 @@ def _faults(table: Mapping[str, Any]) -> Iterator[str]:
         yield "articles, source and as_of (a date) say how we know"
     if not all(isinstance(entry.get("as_of"), date) for entry in table["adequate"]):
         yield "adequate: as_of (a date) says how we know"
+    if table["withdrawal_erases"] and not table["articles"].get("withdrawal"):
+        yield "withdrawal_erases: articles.withdrawal says how we know"
     yield from law_faults(table)
 
 
@@ -106,6 +122,8 @@ def law_faults(law: Mapping[str, Any]) -> Iterator[str]:
         yield "transfers must be free or restricted"
     if type(law["minor_consent"]) is not bool:
         yield "minor_consent must be true or false"
+    if type(law.get("withdrawal_erases", False)) is not bool:
+        yield "withdrawal_erases must be true or false"
     yield from _transfer_faults(law)
     yield from retention_faults(law["retention"], complete=True)
     yield from redact_faults(law["redact"], complete=True)

@@ -26,7 +26,8 @@ from gateway.compose.egress import WORLD, Outside
 from gateway.compose.engines import engines, rehearse
 from gateway.compose.rules import Rules, probe, rules
 from gateway.compose.surroundings import crash_at, now
-from gateway.console import health
+from gateway.console import bundle, health
+from gateway.console.bundle import Offer
 from gateway.console.health import Check, Vitals
 from gateway.crossing import Arriving, Departures
 from gateway.errors import DoorError
@@ -44,6 +45,7 @@ from gateway.slots import Share, Slots, fair_share
 from gateway.sweeper import Sweeper
 from gateway.webhook import Doors
 from gateway.worker import Worker
+from policy import jurisdictions
 from policy.consents.sql import SqlConsents
 from policy.follow import STALE_S
 from policy.model import Undecided
@@ -63,6 +65,7 @@ class Cell:
     ports: Ports
     doors: Doors
     vitals: Vitals
+    offer: Offer
 
 
 def app(settings: Settings) -> Starlette:
@@ -72,7 +75,7 @@ def app(settings: Settings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         async with cell(settings) as built:
             log.get().info("cell.ready", cell=settings.cell.id, region=settings.cell.region)
-            yield {"doors": built.doors, "vitals": built.vitals}
+            yield {"doors": built.doors, "vitals": built.vitals, "offer": built.offer}
             log.get().info("cell.stopping", cell=settings.cell.id)
 
     return Starlette(
@@ -81,6 +84,7 @@ def app(settings: Settings) -> Starlette:
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
+            Route(bundle.PATH, bundle.serve),
         ],
         exception_handlers={DoorError: webhook.refused},
         lifespan=lifespan,
@@ -143,7 +147,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     )
     vitals = _vitals(settings, ports, broker, keyring, running)
     vitals.warnings = {"policy_stale": lambda: ruled.age() >= STALE_S}
-    return Cell(ports=ports, doors=doors, vitals=vitals)
+    return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer)
 
 
 async def _parts(
@@ -204,6 +208,7 @@ async def _parts(
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
         egress=egress,
         simulators=exits.simulators(settings),
+        erasing=jurisdictions.erasing(jurisdictions.load()),
     )
     return ports, broker, relay, keyring, ruled
 

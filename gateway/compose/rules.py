@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway import phrases
 from gateway.compose import publication
 from gateway.compose.surroundings import now
+from gateway.console.bundle import Offer
 from gateway.errors import MissingPartError
 from gateway.ports import Decide
 from gateway.settings import Settings
@@ -26,7 +27,7 @@ class Rules:
     The *revision* that the cell began with, the *engine* that evaluates it, and how to ask it.
 
     *age* says for how many seconds nobody has stood by the release in force; 0 if it was built
-    here. `decide` puts it into each question.
+    here. `decide` puts it into each question. *offer* is the release for an OPA server.
     """
 
     registry: Registry
@@ -35,6 +36,7 @@ class Rules:
     decide: Decide
     asks_transfer_consent: bool
     age: Callable[[], int]
+    offer: Offer
 
 
 async def rules(settings: Settings, stack: AsyncExitStack) -> Rules:
@@ -56,13 +58,17 @@ async def rules(settings: Settings, stack: AsyncExitStack) -> Rules:
         # The next release may look at it, whatever this one does.
         asks_transfer_consent=built is None or built.facts.asks_transfer_consent,
         age=lambda: follower.age,
+        offer=publication.offer(settings, follower),
     )
 
 
 def registry(settings: Settings) -> Registry:
     """Return the processors that this cell may use."""
     return registries.load(
-        settings.registry.file, today=now().date(), development=not settings.production
+        settings.registry.file,
+        today=now().date(),
+        development=not settings.production,
+        laws={law["law"] for law in jurisdictions.load().values()},
     )
 
 
@@ -72,17 +78,15 @@ def build(settings: Settings, known: Registry) -> Bundle:
         bundle.load(),
         processors=known.rows(),
         jurisdictions=jurisdictions.load(),
-        tenants={
-            tenant.id: {"retention": tenant.retention.model_dump(exclude_none=True)}
-            for tenant in settings.tenants
-        },
+        tenants={tenant.id: publication.overlay(tenant) for tenant in settings.tenants},
         notices=[phrases.VERSION],
+        grounds=settings.policy.grounds,
     )
 
 
 def write_bundle(settings: Settings, to: Path, signer: Signer | None = None) -> str:
     """Write the cell's bundle, issued now and signed by *signer*; return its revision."""
-    if to.exists():
+    if to.exists() or to.is_symlink():
         raise MissingPartError(f"{to} exists (name a new file)")
     built = build(settings, registry(settings))
     archive.write(built, to, issued=int(now().timestamp()) if signer else None, signer=signer)

@@ -136,17 +136,38 @@ jurisdictions := {
 	}),
 }
 
-# Every row under every jurisdiction: the rules must not rely on the index having been narrow.
-stages := {
-	"capture": [cell],
-	"notice": [cell],
-	"reply": [cell],
-	"transcribe": [far, near, abroad],
+# A row as the index has it: *until* is when agreement or review ends.
+stock(entries) := [object.union({"until": until(one)}, object.filter(one, ["hosts", "id", "options", "region"])) |
+	some one in entries
+]
+
+until(one) := one.contract_expires if one.contract_expires > 0
+
+until(one) := one.review_expires if one.contract_expires == 0
+
+at_home(home) := {"abroad": {}, "home": home}
+
+messaging(n) := {stage: at_home({"*": [n]}) | some stage in stages_of.messaging}
+
+near_shelves := {
+	"eu-central": object.union(messaging(0), {"transcribe": at_home({"de": [1, 2], "fr": [1]})}),
+	"eu-west": {"transcribe": at_home({"de": [1], "fr": [1]})},
 }
 
+# SG has the shelves of DE: the rules must not rely on the index having been narrow.
 world := {
 	"grounds": [],
-	"index": {"AT": stages, "DE": stages, "SG": stages, "US": stages},
+	"index": {
+		"kin": {"AT": "DE", "DE": "DE", "SG": "DE", "US": "US"},
+		"rows": stock([cell, far, near, abroad]),
+		"shelves": {
+			"DE": near_shelves,
+			"US": {
+				"eu-central": object.union(messaging(0), {"transcribe": at_home({"de": [2]})}),
+				"us-east": {"transcribe": at_home({"de": [3], "en": [3]})},
+			},
+		},
+	},
 	"jurisdictions": jurisdictions,
 	"notices": ["2026-10", "2026-11"],
 	"processors": [cell, far, near, abroad],
@@ -161,22 +182,31 @@ open_law := object.union(jurisdictions.DE, {
 	"tools": {"voice": ["adequacy", "scc", "explicit-consent"]},
 })
 
-open_ways := {
-	"stt.abroad": [
-		{"classes": ["voice"], "expires": now + 10, "ground": "scc", "label": "scc:2"},
-		{"classes": ["voice"], "expires": 9999999999, "ground": "explicit-consent", "label": "explicit-consent"},
-	],
-	"stt.swiss": [
-		{"classes": ["voice"], "expires": 9999999999, "ground": "adequacy", "label": "adequacy:CH"},
-		{"classes": ["voice"], "expires": 9999999999, "ground": "explicit-consent", "label": "explicit-consent"},
-	],
-}
+way(ground, label) := {"expires": 9999999999, "ground": ground, "label": label}
 
-open_stages := object.union(stages, {"transcribe": [abroad, far, swiss, near]})
+open_ways := {"voice": {
+	"stt.abroad": [
+		object.union(way("scc", "scc:2"), {"expires": now + 10}),
+		way("explicit-consent", "explicit-consent"),
+	],
+	"stt.swiss": [way("adequacy", "adequacy:CH"), way("explicit-consent", "explicit-consent")],
+}}
+
+open_shelf := object.union(messaging(0), {"transcribe": {
+	"abroad": {"de": [1, 3], "en": [1]},
+	"home": {"de": [2, 4], "fr": [2]},
+}})
 
 open_world := object.union(object.remove(world, ["grounds", "index", "jurisdictions", "ways"]), {
 	"grounds": ["adequacy", "bcr", "explicit-consent", "scc"],
-	"index": {"DE": open_stages},
+	"index": {
+		"kin": {"AT": "AT", "DE": "DE"},
+		"rows": stock([cell, abroad, far, swiss, near]),
+		"shelves": {
+			"AT": {"eu-central": open_shelf},
+			"DE": {"eu-central": open_shelf},
+		},
+	},
 	"jurisdictions": object.union(object.remove(jurisdictions, ["DE"]), {"DE": open_law}),
 	"processors": [cell, abroad, far, swiss, near],
 	"ways": {"DE": open_ways},

@@ -1,29 +1,34 @@
 """
 A release on both engines: the real OPA polls what we sign, and refuses what we refuse.
 
-And a swap under load: each decision is of one law, with that law's facts; none fails for
-being in between.
+And a publication and a rollback under load, the real OPA fed by the cell: each decision is of one
+law, with that law's facts; none fails for being in between.
 """
 
 import asyncio
 import functools
 import http.client
 import json
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
 from support import opa as opas
 from support.policy_world import NOW, QUESTION
-from support.publishing import Publisher, expecting, two_laws
+from support.publishing import Publisher, expecting, two_laws, with_rules
 
+from gateway.console import bundle
 from policy import archive
 from policy.active import Release
 from policy.bundle import Bundle
@@ -37,10 +42,12 @@ from policy.release import Releases
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = two_laws()
+TOKEN = "token-of-a-test"
 CONFIG = """
 services:
   publications:
     url: {url}
+    credentials: {{bearer: {{token: {token}}}}}
 keys:
   vocustody:
     algorithm: ES256
@@ -49,7 +56,7 @@ keys:
 bundles:
   main:
     service: publications
-    resource: bundle.tar.gz
+    resource: policy/bundle.tar.gz
     polling: {{min_delay_seconds: 1, max_delay_seconds: 1}}
     signing: {{keyid: vocustody}}
 """
@@ -69,19 +76,23 @@ class Publication:
 
     def publish(self, raw: bytes) -> None:
         """Put *raw* there, whole."""
-        archive.place(raw, self.directory / "bundle.tar.gz")
+        archive.place(raw, self.directory / "policy" / "bundle.tar.gz")
+
+    def withdraw(self) -> None:
+        """Let it be as if the source were gone."""
+        (self.directory / "policy" / "bundle.tar.gz").unlink()
 
     @property
     def address(self) -> str:
         """Return where the bundle is."""
-        return f"{self.url}/bundle.tar.gz"
+        return f"{self.url}{bundle.PATH}"
 
 
 @pytest.fixture
 def publication(tmp_path: Path) -> Iterator[Publication]:
     """Yield an empty directory behind a file server on loopback."""
     directory = tmp_path / "published"
-    directory.mkdir()
+    (directory / "policy").mkdir(parents=True)
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(directory))
     )
@@ -94,10 +105,10 @@ def publication(tmp_path: Path) -> Iterator[Publication]:
 
 
 @contextmanager
-def polling(binary: str, home: Path, publication: Publication, trusted: Publisher) -> Iterator[str]:
-    """Yield the URL of a real OPA that polls *publication* and trusts one key."""
+def polling(binary: str, home: Path, source: str, trusted: Publisher) -> Iterator[str]:
+    """Yield the URL of a real OPA that polls *source* and trusts one key."""
     key = "".join(f"      {line}\n" for line in trusted.public.read_text().splitlines())
-    (home / "opa.yaml").write_text(CONFIG.format(url=publication.url, key=key))
+    (home / "opa.yaml").write_text(CONFIG.format(url=source, key=key, token=TOKEN))
     address = f"127.0.0.1:{opas._free_port()}"
     command = [binary, "run", "--server", "--addr", address, "-c", "opa.yaml"]
     with (home / "opa.log").open("wb") as log, subprocess.Popen(
@@ -116,6 +127,12 @@ def said(log: Path, text: str) -> None:
     while text not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
+
+
+def listens(url: str) -> bool:
+    """Return whether somebody is at *url*."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
 
 
 def revision(url: str) -> str | None:
@@ -141,7 +158,7 @@ async def test_opa_loads_what_we_sign(
     """The same file, the same key, the same revision as the embedded engine."""
     publication.publish(publisher.publish(OLD))
 
-    with polling(opa_binary, tmp_path, publication, publisher) as url:
+    with polling(opa_binary, tmp_path, publication.url, publisher) as url:
         await until(lambda: opas._healthy(url))
         found = revision(url)
 
@@ -168,19 +185,49 @@ async def test_opa_refuses_what_we_refuse(
     raw = {"unsigned": archive.pack(OLD, issued=1), "stranger": stranger.publish(OLD)}
     publication.publish(raw[spoil])
 
-    with polling(opa_binary, tmp_path, publication, publisher) as url:
+    with polling(opa_binary, tmp_path, publication.url, publisher) as url:
         await asyncio.to_thread(said, tmp_path / "opa.log", text)
+        await until(lambda: listens(url))  # it looks for its bundle first
         found = revision(url)
 
     assert found is None
 
 
-@dataclass
 class Cell:
-    """A follower on one engine, and what it needs to be true before it decides."""
+    """A follower on one engine, what it needs to be true before it decides, and what it told."""
 
-    follower: Follower
-    ready: Callable[[], Any]
+    def __init__(self, follower: Follower, told: list[str]) -> None:
+        self.follower = follower
+        self.told = told
+        self.asked = 0  # how often a server has looked for its bundle
+        self.url: str | None = None
+
+    def ready(self) -> bool:
+        """Whether there is an engine with a law."""
+        return self.url is None or opas._healthy(self.url)
+
+    def archive(self) -> bytes:
+        """Return what the cell offers its server."""
+        self.asked += 1
+        return self.follower.offered.raw
+
+
+@asynccontextmanager
+async def offering(cell: Cell) -> AsyncIterator[str]:
+    """Yield the URL at which *cell* offers its release, behind a token."""
+    offer = bundle.Offer(archive=cell.archive, token=TOKEN.encode())
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        yield {"offer": offer}
+
+    app = Starlette(routes=[Route(bundle.PATH, bundle.serve)], lifespan=lifespan)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+    serving = asyncio.create_task(server.serve([listener]))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await serving
 
 
 @pytest.fixture(params=["embedded", "opa"])
@@ -191,68 +238,72 @@ async def cell(
     publisher: Publisher,
     tmp_path: Path,
 ) -> AsyncIterator[Cell]:
-    """Yield a cell on each engine; the publication holds the old law."""
+    """Yield a cell on each engine, under the old law; a server takes its bundle from the cell."""
     publication.publish(publisher.publish(OLD, 1))
-    releases = Releases(tmp_path / "bundles")
-
-    def followed(opened: Callable[[Bundle], Release], *, served: bool) -> Follower:
-        return Follower(
-            releases,
-            expected=expecting(OLD),
-            opened=opened,
-            served=served,
-            now=lambda: NOW,
-            told=lambda *_, **__: None,
-            source=HttpSource(publication.address),
-            keys=publisher.keys,
-            poll_s=0.2,
-            deadline_s=10,
-        )
-
-    if request.param == "embedded":
-        follower = followed(embedded, served=False)
+    engines = list[OpaEngine]()
+    told: list[str] = []
+    follower = Follower(
+        Releases(tmp_path / "bundles"),
+        expected=expecting(OLD),
+        opened=lambda b: Release(facts=b.facts, engine=engines[0]) if engines else embedded(b),
+        served=request.param == "opa",
+        now=lambda: NOW,
+        told=lambda event, **_: told.append(event),
+        source=HttpSource(publication.address),
+        keys=publisher.keys,
+        poll_s=0.2,
+        deadline_s=10,
+    )
+    found = Cell(follower, told)
+    async with AsyncExitStack() as stack:
+        if request.param == "opa":
+            offered = await stack.enter_async_context(offering(found))
+            found.url = stack.enter_context(polling(opa_binary, tmp_path, offered, publisher))
+            engines.append(OpaEngine(found.url, timeout_s=5))
+            stack.push_async_callback(engines[0].aclose)
+        stack.push_async_callback(follower.aclose)
         await follower.begin()
-        yield Cell(follower, lambda: True)
-        await follower.aclose()
-        return
-    with polling(opa_binary, tmp_path, publication, publisher) as url:
-        engine = OpaEngine(url, timeout_s=5)
-        follower = followed(lambda b: Release(facts=b.facts, engine=engine), served=True)
-        await follower.begin()
-        yield Cell(follower, lambda: opas._healthy(url))
-        await follower.aclose()
-        await engine.aclose()
+        follower.start()
+        yield found
 
 
-def embedded(bundle: Bundle) -> Release:
-    """Open *bundle* on an engine of its own."""
-    engine = EmbeddedEngine(bundle)
-    return Release(facts=bundle.facts, engine=engine, close=engine.aclose)
+def embedded(law: Bundle) -> Release:
+    """Open *law* on an engine of its own."""
+    engine = EmbeddedEngine(law)
+    return Release(facts=law.facts, engine=engine, close=engine.aclose)
 
 
-async def test_a_swap_under_load(
-    cell: Cell, publication: Publication, publisher: Publisher
+async def test_publication_and_rollback_under_load(
+    cell: Cell, publication: Publication, publisher: Publisher, tmp_path: Path
 ) -> None:
-    """Each decision is of the old law or of the new one, whole; nothing is undecided between."""
+    """
+    Each decision is of one law, whole; nothing is undecided between.
+
+    One command rolls back cell and server alike, and neither needs the source to go on.
+    """
     await until(cell.ready)
     follower, found, over = cell.follower, list[Decision](), asyncio.Event()
+    releases = Releases(tmp_path / "bundles")
 
     async def ask() -> None:
         while not over.is_set():
             found.append(await follower.active.decide(QUESTION))
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
 
-    asking = [asyncio.create_task(ask()) for _ in range(8)]
-    await until(lambda: len(found) > 50)
-    # The cell verifies first; OPA polls every second, the cell every fifth of one.
-    raw = publisher.publish(NEW, 2)
-    follower._releases.keep(archive.unpack(raw))
-    await follower._turn(NEW.revision)
-    publication.publish(raw)
-    follower.start()
-    await until(lambda: found[-1].provenance.revision == NEW.revision)
-    enough = len(found) + 50
-    await until(lambda: len(found) > enough)
+    async def decided(law: Bundle) -> None:
+        await until(lambda: found and found[-1].provenance.revision == law.revision)
+        enough = len(found) + 50
+        await until(lambda: len(found) > enough)
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    await decided(OLD)
+    publication.publish(publisher.publish(NEW, 2))
+    await decided(NEW)
+    releases.pin(OLD.revision)
+    await decided(OLD)
+    publication.withdraw()
+    await until(lambda: "policy.poll_failed" in cell.told)
+    await decided(OLD)
     over.set()
     await asyncio.gather(*asking)
 
@@ -263,4 +314,22 @@ async def test_a_swap_under_load(
         assert decision.provenance.data_sha256 == law.data_sha256
         assert ("stt.first.eu-west" in decision.processors) == (law is OLD)
     assert {decision.provenance.revision for decision in found} == set(laws)
-    assert follower.active.facts.revision == NEW.revision
+    assert follower.active.facts.revision == follower.revision == OLD.revision
+
+
+@pytest.mark.parametrize("cell", ["opa"], indirect=True)
+async def test_a_server_is_never_ahead_of_the_gate(
+    cell: Cell, publication: Publication, publisher: Publisher
+) -> None:
+    """What the cell refuses, its server does not get: it could not tell why it is wrong."""
+    await until(cell.ready)
+    mute = with_rules(OLD, route="package vocustody.route\n\ndecision := 1\n")
+
+    publication.publish(publisher.publish(mute, 9))
+    await until(lambda: "policy.refused" in cell.told)
+    enough = cell.asked + 2
+    await until(lambda: cell.asked > enough)
+
+    assert cell.url is not None
+    assert revision(cell.url) == OLD.revision
+    assert isinstance(await cell.follower.active.decide(QUESTION), Allowed)

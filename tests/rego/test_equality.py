@@ -2,61 +2,30 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import anyio.from_thread
 import pytest
 from support import policy_world
+from support.asker import Asker, embedded_asker, opa_asker, reach
 from support.policy_world import DAY, NOTICE, questions
 
-from policy import canonical, consent, decide, explain
+from policy import canonical, consent, explain
 from policy.bundle import Bundle
-from policy.embedded import EmbeddedEngine
-from policy.model import GROUNDS, ConsentState, Question, Stage
-from policy.opa import OpaEngine
-from policy.ports import PolicyEngine
-from policy.question import as_input
-
-
-class Asker:
-    """An engine on an event loop of its own, to be asked from a plain function."""
-
-    def __init__(self, engine: PolicyEngine, portal: anyio.from_thread.BlockingPortal) -> None:
-        self._engine = engine
-        self._portal = portal
-
-    def __call__(self, question: Question, entrypoint: str = decide.ENTRYPOINT) -> dict[str, Any]:
-        """Return the raw answer."""
-        answer = self._portal.call(self._engine.evaluate, entrypoint, as_input(question))
-        assert isinstance(answer, dict)
-        return answer
-
-
-@pytest.fixture(scope="module")
-def portal() -> Iterator[anyio.from_thread.BlockingPortal]:
-    """Yield a running event loop."""
-    with anyio.from_thread.start_blocking_portal() as running:
-        yield running
+from policy.model import ConsentState, Question, Stage
 
 
 @pytest.fixture(scope="module")
 def embedded(policy_bundle: Bundle, portal: anyio.from_thread.BlockingPortal) -> Iterator[Asker]:
     """Yield the embedded engine."""
-    engine = EmbeddedEngine(policy_bundle)
-    yield Asker(engine, portal)
-    portal.call(engine.aclose)
+    with embedded_asker(policy_bundle, portal) as asker:
+        yield asker
 
 
 @pytest.fixture(scope="module")
 def opa(opa_server: str, portal: anyio.from_thread.BlockingPortal) -> Iterator[Asker]:
     """Yield the OPA server."""
-
-    async def connect() -> OpaEngine:
-        return OpaEngine(opa_server, timeout_s=10)
-
-    engine = portal.call(connect)
-    yield Asker(engine, portal)
-    portal.call(engine.aclose)
+    with opa_asker(opa_server, portal) as asker:
+        yield asker
 
 
 def test_both_engines_give_the_same_bytes(embedded: Asker, opa: Asker) -> None:
@@ -139,62 +108,19 @@ def test_one_reason_more_never_allows_more(name: str, embedded: Asker, opa: Aske
             assert reach(ask(stricter)) <= before, stricter
 
 
-def reach(answer: dict[str, Any]) -> set[str]:
-    """Return the processors and hosts of *answer*."""
-    hosts = {host for found in answer["obligations"]["egress"].values() for host in found}
-    return {*answer["processors"], *hosts}
-
-
-STRICTER_WORLDS: dict[str, dict[str, Any]] = {
-    "expired contract": {"processors": {"contract_expires": 1}},
-    "no filed tool": {"processors": {"transfers": []}},
-    "removed ground": {"grounds": ["bcr", "explicit-consent", "scc"]},
-    "tenant refuses": {
-        "tenants": {
-            "acme": {"refused": ["spee.eu-central"], "refused_grounds": ["scc"]},
-            "loose": {"refused_grounds": ["explicit-consent"]},
-            "tight": {**policy_world.tenants()["tight"], "refused_purposes": ["transfer_abroad"]},
-        }
-    },
-}
-
-
-@pytest.mark.parametrize("name", STRICTER_WORLDS)
-def test_one_deny_more_in_the_data_never_allows_more(
-    name: str, embedded: Asker, portal: anyio.from_thread.BlockingPortal
-) -> None:
-    """A bundle that is stricter anywhere is looser nowhere."""
-    changes = dict(STRICTER_WORLDS[name])
-    if spoilt := changes.pop("processors", None):
-        rows = policy_world.rows()
-        changes["processors"] = [row | (spoilt if n % 2 else {}) for n, row in enumerate(rows)]
-        changes["processors"] = [
-            row | ({"hosts": []} if row["contract_expires"] == 0 else {})
-            for row in changes["processors"]
-        ]
-    engine = EmbeddedEngine(policy_world.build(**({"grounds": GROUNDS} | changes)))
-    stricter = Asker(engine, portal)
-
-    for question in questions(150):
-        assert reach(stricter(question)) <= reach(embedded(question)), question
-    portal.call(engine.aclose)
-
-
 def test_nothing_leaves_the_jurisdiction(portal: anyio.from_thread.BlockingPortal) -> None:
     """Never spill: with no ground named, all stand under one law or in the cell's region."""
-    engine = EmbeddedEngine(policy_world.build())
-    embedded = Asker(engine, portal)
     places = {row["id"]: row["region"] for row in policy_world.rows()}
     europe = {"eu-central", "eu-west"}
     homes = {"AT+DE": europe, "BR": {"sa-brazil"}, "CH": {"eu-zurich"}, "DE": europe}
     homes |= {"SG": {"ap-singapore"}}
 
-    for question in questions():
-        free = {"US": {"us-east", question.region}, "DE+US": europe & {question.region}}
-        allowed = (homes | free).get(question.jurisdiction, set())
-        found = {places[name] for name in embedded(question)["processors"]}
-        assert found <= allowed, question
-    portal.call(engine.aclose)
+    with embedded_asker(policy_world.build(), portal) as ask:
+        for question in questions():
+            free = {"US": {"us-east", question.region}, "DE+US": europe & {question.region}}
+            allowed = (homes | free).get(question.jurisdiction, set())
+            found = {places[name] for name in ask(question)["processors"]}
+            assert found <= allowed, question
 
 
 def test_the_pure_helper_agrees_with_the_rule(embedded: Asker) -> None:

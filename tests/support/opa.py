@@ -1,5 +1,6 @@
 """A real OPA for a whole test run: the binary, and a server on loopback with the test bundle."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -44,12 +45,18 @@ def opa_server(
     opa_binary: str, policy_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Yield the URL of an OPA that has loaded the test bundle as production would."""
-    home = tmp_path_factory.mktemp("opa")
-    archive.write(policy_bundle, home / "bundle.tar.gz")
+    with serving(opa_binary, policy_bundle, tmp_path_factory.mktemp("opa")) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(binary: str, bundle: Bundle, home: Path) -> Iterator[str]:
+    """Yield the URL of an OPA that has loaded *bundle*, written to *home*."""
+    archive.write(bundle, home / "bundle.tar.gz")
     address = f"127.0.0.1:{_free_port()}"
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            _command(opa_binary, address), cwd=home, env=_environment(home), stdout=log, stderr=log
+            _command(binary, address), cwd=home, env=_environment(home), stdout=log, stderr=log
         )
         try:
             _wait_until_ready(process, f"http://{address}", home / "server.log")

@@ -107,7 +107,9 @@ def two_laws() -> tuple[Bundle, Bundle]:
 def expecting(bundle: Bundle, **tightened: dict[str, int]) -> Expected:
     """Return what a cell expects whose registry is that of *bundle*."""
     rows = {row["id"]: row for row in bundle.data["processors"]}
-    return Expected(processors=rows, tightened=tightened)
+    overlays = {tenant: {"retention": clocks} for tenant, clocks in tightened.items()}
+    grounds = frozenset(bundle.data["grounds"])
+    return Expected(processors=rows, tightened=overlays, grounds=grounds)
 
 
 def with_rules(bundle: Bundle, **modules: str) -> Bundle:

@@ -13,7 +13,6 @@
 package vocustody.explain
 
 import data.vocustody.law
-import data.vocustody.residency
 import data.vocustody.route
 import data.vocustody.transfer
 
@@ -92,17 +91,98 @@ heard if {
 #   article: GDPR Art. 28, 44
 faults(row, stage) := {code |
 	some code, holds in {
-		"processor.contract_expired": residency.contracted(row),
+		"processor.contract_expired": contracted(row),
 		"processor.ground_missing": count(grounds(row, stage)),
-		"processor.language": residency.speaks(row),
-		"processor.refused_by_tenant": residency.accepted(row),
-		"processor.region": residency.reachable(row),
-		"processor.review_expired": residency.reviewed(row),
+		"processor.language": speaks(row),
+		"processor.refused_by_tenant": accepted(row),
+		"processor.region": reachable(row),
+		"processor.review_expired": reviewed(row),
 		"processor.stage": count([1 | some served in row.stages; served == stage]),
 		"processor.stale_bundle": count([1 | some ok in [at_home(row), fresh]; ok]),
-		"processor.suspended": residency.unsuspended(row),
+		"processor.suspended": unsuspended(row),
 	}
 	holds in {false, 0}
+}
+
+# METADATA
+# title: It can be reached from this cell
+# description: |
+#   A WhatsApp number keeps its messages in one place, and what runs without a contract runs inside
+#   a cell: each is this cell's own or none.
+# scope: rule
+# custom:
+#   code: processor.region
+#   article: GDPR Art. 28, 44
+default reachable(_) := false
+
+reachable(row) if row.region == input.region
+
+reachable(row) if {
+	row.service != "messaging"
+	row.contract_expires > 0
+}
+
+# METADATA
+# title: Its agreement is filed and has not ended; what runs inside the cell needs none
+# scope: rule
+# custom:
+#   code: processor.contract_expired
+#   article: GDPR Art. 28(3)
+default contracted(_) := false
+
+contracted(row) if row.contract_expires > input.now
+
+contracted(row) if row.contract_expires == 0
+
+# METADATA
+# title: Somebody has looked at it lately
+# scope: rule
+# custom:
+#   code: processor.review_expired
+#   article: GDPR Art. 28(1), 24(1)
+default reviewed(_) := false
+
+reviewed(row) if row.review_expires > input.now
+
+# METADATA
+# title: No finding has taken it out of service
+# scope: rule
+# custom:
+#   code: processor.suspended
+#   article: GDPR Art. 28(1), 32(1)
+default unsuspended(_) := false
+
+unsuspended(row) if object.get(suspended, row.id, false) == false
+
+suspended := {name: true | some name in names} if names := input.suspended
+
+# METADATA
+# title: The controller does not object to it
+# scope: rule
+# custom:
+#   code: processor.refused_by_tenant
+#   article: GDPR Art. 28(2)
+default accepted(_) := false
+
+accepted(row) if object.get(refused, row.id, false) == false
+
+refused := {name: true |
+	some name in object.get(data.vocustody.tenants, [input.tenant, "refused"], [])
+}
+
+# METADATA
+# title: It serves one of the languages
+# scope: rule
+# custom:
+#   code: processor.language
+#   article: GDPR Art. 5(1)(d)
+default speaks(_) := false
+
+speaks(row) if count(row.languages) == 0
+
+speaks(row) if {
+	some language in row.languages
+	language in input.languages
 }
 
 default fresh := false
@@ -142,7 +222,10 @@ grounds(row, stage) := [label |
 	label := under[0]
 ] if at_home(row) == false
 
-covered(row, code, _, _) if law.home(row.region, code)
+covered(row, code, _, _) if {
+	rule := data.vocustody.jurisdictions[code]
+	law.home(row.region, rule)
+}
 
 covered(row, code, name, class) if count(tools(row, code, name, class)) > 0
 

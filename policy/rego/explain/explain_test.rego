@@ -80,6 +80,18 @@ test_each_fault_has_its_code if {
 	"processor.stale_bundle" in rows({"bundle_age": 86401})["stt.swiss"].reasons
 }
 
+# A number's messages are kept in one region: another region's number is not a spare.
+test_messaging_is_the_cells_own if {
+	elsewhere := object.union(fixtures.cell, {"id": "msg.west", "region": "eu-west"})
+	asked := fixtures.asking({"stage": "reply"})
+	world := world_with({"processors": [elsewhere, fixtures.cell]})
+
+	look(asked, world).processors == {
+		"msg.cell": chosen(1, "domestic"),
+		"msg.west": not_chosen({"processor.region"}),
+	}
+}
+
 missing(row, world) if reasons(row, world) == {"processor.ground_missing"}
 
 test_ground_must_be_named_admitted_and_real if {

@@ -18,6 +18,14 @@ package vocustody.law
 codes := split(input.jurisdiction, "+")
 
 # METADATA
+# title: What each candidate's law says, in the order of the codes
+# scope: rule
+# custom:
+#   code: law.laws
+#   article: GDPR Art. 3
+laws := [rule | some code in codes; rule := data.vocustody.jurisdictions[code]]
+
+# METADATA
 # title: Whose law holds is known
 # scope: rule
 # custom:
@@ -25,11 +33,7 @@ codes := split(input.jurisdiction, "+")
 #   article: GDPR Art. 3
 default known := false
 
-known if {
-	every code in codes {
-		data.vocustody.jurisdictions[code]
-	}
-}
+known if count(laws) == count(codes)
 
 # METADATA
 # title: The person can agree by themselves
@@ -43,8 +47,9 @@ default capable := false
 capable if input.minor == false
 
 capable if {
-	every code in codes {
-		data.vocustody.jurisdictions[code].minor_consent
+	known
+	every rule in laws {
+		rule.minor_consent
 	}
 }
 
@@ -54,7 +59,7 @@ capable if {
 # custom:
 #   code: law.domestic
 #   article: GDPR Art. 44
-domestic(region) if count([code | some code in codes; home(region, code)]) == count(codes)
+domestic(region) if count([rule | some rule in laws; home(region, rule)]) == count(codes)
 
 # METADATA
 # title: At home under a law
@@ -65,12 +70,12 @@ domestic(region) if count([code | some code in codes; home(region, code)]) == co
 # custom:
 #   code: law.home
 #   article: GDPR Art. 44
-home(region, code) if {
-	input.region in data.vocustody.jurisdictions[code].regions
-	region in data.vocustody.jurisdictions[code].regions
+home(region, rule) if {
+	input.region in rule.regions
+	region in rule.regions
 }
 
-home(region, code) if {
-	data.vocustody.jurisdictions[code].transfers == "free"
+home(region, rule) if {
+	rule.transfers == "free"
 	region == input.region
 }

@@ -27,10 +27,12 @@ test_minors if {
 	look({"minor": true, "jurisdiction": "AT"}).capable
 	look({"minor": true, "jurisdiction": "AT+DE"}).capable == false
 	look({"minor": true, "jurisdiction": "XX"}).capable == false
+	look({"minor": true, "jurisdiction": "AT+XX"}).capable == false
 }
 
 home(region, code, changes) if {
-	law.home(region, code) with input as fixtures.asking(changes)
+	rule := laws[code]
+	law.home(region, rule) with input as fixtures.asking(changes)
 		with data.vocustody.jurisdictions as laws
 }
 

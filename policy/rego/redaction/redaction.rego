@@ -22,9 +22,10 @@ sinks := ["analytics", "log", "understand"]
 default complete := false
 
 complete if {
-	every code in law.codes {
+	law.known
+	every rule in law.laws {
 		every sink in sinks {
-			count(data.vocustody.jurisdictions[code].redact[sink]) > 0
+			count(rule.redact[sink]) > 0
 		}
 	}
 }
@@ -44,6 +45,6 @@ classes[sink] := found if {
 	}
 }
 
-demands contains data.vocustody.jurisdictions[code].redact if some code in law.codes
+demands contains rule.redact if some rule in law.laws
 
 demands contains data.vocustody.tenants[input.tenant].redact if law.known

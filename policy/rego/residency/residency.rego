@@ -84,108 +84,56 @@ heard if {
 #   article: GDPR Art. 25, 44
 candidates := eligible(input.stage)
 
+# What the index says of a row is not asked again: rows are its numbers, and sets of numbers keep
+# the registry's order. What is at home under each law is at home.
 eligible(stage) := [found |
-	fit := [row |
-		some row in object.get(data.vocustody.index, [law.codes[0], stage], [])
-		usable(row)
-	]
+	admitted
+	count(shelves) == count(law.codes)
+	near := common([spoken(shelf, stage, "home") | some shelf in shelves])
+	reach := common([(spoken(shelf, stage, "home") | spoken(shelf, stage, "abroad")) |
+		some shelf in shelves
+	])
 	some group in [
-		[{"row": row, "transfer": "domestic"} | some row in fit; law.domestic(row.region)],
-		[{"row": row, "transfer": label} |
-			count(data.vocustody.grounds) > 0
-			some row in fit
-			label := transfer.labels(row)[0]
-		],
+		[{"row": row, "transfer": "domestic"} | some n in near; row := rows[n]; usable(row)],
+		transfer.labelled([row | some n in (reach - near); row := rows[n]; usable(row)]),
 	]
 	some found in group
 ]
 
-usable(row) if {
-	reachable(row)
-	contracted(row)
-	reviewed(row)
-	unsuspended(row)
-	accepted(row)
-	speaks(row)
-}
+rows := data.vocustody.index.rows
 
 # METADATA
-# title: It can be reached from this cell
-# description: |
-#   A WhatsApp number keeps its messages in one place, and what runs without a contract runs inside
-#   a cell: each is this cell's own or none.
+# title: What this cell may reach under each law
 # scope: rule
 # custom:
-#   code: processor.region
+#   code: residency.shelves
 #   article: GDPR Art. 28, 44
-default reachable(_) := false
+shelves := [shelf |
+	some code in law.codes
+	shelf := data.vocustody.index.shelves[data.vocustody.index.kin[code]][input.region]
+]
 
-reachable(row) if row.region == input.region
-
-reachable(row) if {
-	row.service != "messaging"
-	row.contract_expires > 0
+spoken(shelf, stage, part) := {n |
+	some language in languages
+	some n in object.get(shelf, [stage, part, language], [])
 }
 
-# METADATA
-# title: Its agreement is filed and has not ended; what runs inside the cell needs none
-# scope: rule
-# custom:
-#   code: processor.contract_expired
-#   article: GDPR Art. 28(3)
-default contracted(_) := false
+languages := [language | some group in [input.languages, ["*"]]; some language in group]
 
-contracted(row) if row.contract_expires > input.now
-
-contracted(row) if row.contract_expires == 0
+common(sets) := sets[0] - {n | some other in sets; some n in (sets[0] - other)}
 
 # METADATA
-# title: Somebody has looked at it lately
+# title: Its agreement and its review have not ended, and nobody has put it out of use
 # scope: rule
 # custom:
-#   code: processor.review_expired
-#   article: GDPR Art. 28(1), 24(1)
-default reviewed(_) := false
-
-reviewed(row) if row.review_expires > input.now
-
-# METADATA
-# title: No finding has taken it out of service
-# scope: rule
-# custom:
-#   code: processor.suspended
-#   article: GDPR Art. 28(1), 32(1)
-default unsuspended(_) := false
-
-unsuspended(row) if object.get(suspended, row.id, false) == false
-
-suspended := {name: true | some name in names} if names := input.suspended
-
-# METADATA
-# title: The controller does not object to it
-# scope: rule
-# custom:
-#   code: processor.refused_by_tenant
-#   article: GDPR Art. 28(2)
-default accepted(_) := false
-
-accepted(row) if object.get(refused, row.id, false) == false
-
-refused := {name: true |
-	some name in object.get(data.vocustody.tenants, [input.tenant, "refused"], [])
+#   code: processor.usable
+#   article: GDPR Art. 28(1), 28(2), 28(3), 32(1)
+usable(row) if {
+	row.until > input.now
+	object.get(barred, row.id, false) == false
 }
 
-# METADATA
-# title: It serves one of the languages
-# scope: rule
-# custom:
-#   code: processor.language
-#   article: GDPR Art. 5(1)(d)
-default speaks(_) := false
+# Not knowing who is suspended is not the same as nobody being suspended.
+barred := {name: true | some group in [suspended, refused]; some name in group} if suspended := input.suspended
 
-speaks(row) if count(row.languages) == 0
-
-speaks(row) if {
-	some language in row.languages
-	language in input.languages
-}
+refused := object.get(data.vocustody.tenants, [input.tenant, "refused"], [])

@@ -118,10 +118,46 @@ test_capture_needs_a_number if {
 
 # Somebody who knew this processor has to have looked at it lately.
 test_review_expired if {
-	stale := object.union(fixtures.far, {"review_expires": fixtures.now})
-	world := object.union(object.remove(fixtures.world, ["index"]), {"index": {"DE": {"transcribe": [stale, fixtures.near]}}})
+	stale := [object.union(row, ended) |
+		some row in fixtures.world.index.rows
+		ended := {true: {"until": fixtures.now}, false: {}}[row.id == "stt.far"]
+	]
 
-	look(fixtures.question, world).ids == ["stt.near"]
+	look(fixtures.question, indexed({"rows": stale})).ids == ["stt.near"]
+}
+
+indexed(changes) := object.union(
+	object.remove(fixtures.world, ["index"]),
+	{"index": object.union(object.remove(fixtures.world.index, object.keys(changes)), changes)},
+)
+
+# A law that the index does not know lets nobody serve, though another law would.
+test_each_law_is_in_the_index if {
+	world := indexed({"kin": {"DE": "DE"}})
+
+	look(fixtures.asking({"jurisdiction": "DE+AT"}), world).ids == []
+	look(fixtures.question, world).ids == ["stt.far", "stt.near"]
+}
+
+# Who is abroad under one law needs a way there under it, though at home under the other.
+test_within_reach_of_each_law if {
+	shelves := {"AT": fixtures.open_world.index.shelves.AT, "DE": {"eu-central": {"transcribe": {
+		"abroad": {"de": [1]},
+		"home": {"de": [4], "fr": [2]},
+	}}}}
+	index := object.union(object.remove(fixtures.open_world.index, ["shelves"]), {"shelves": shelves})
+	world := object.union(object.remove(fixtures.open_world, ["index", "ways"]), {
+		"index": index,
+		"ways": {"AT": fixtures.open_ways, "DE": fixtures.open_ways},
+	})
+
+	look(fixtures.asking({"jurisdiction": "DE+AT"}), world).ids == ["stt.near", "stt.abroad"]
+	look(fixtures.asking({"jurisdiction": "AT+DE"}), world).ids == ["stt.near", "stt.abroad"]
+}
+
+# The shelf is full, but the cell must not stand here.
+test_the_index_admits_no_cell if {
+	look(fixtures.asking({"jurisdiction": "SG"}), fixtures.world).ids == []
 }
 
 test_suspended if {

@@ -27,9 +27,10 @@ kinds := [
 default complete := false
 
 complete if {
-	every code in law.codes {
+	law.known
+	every rule in law.laws {
 		every kind in kinds {
-			data.vocustody.jurisdictions[code].retention[kind] > 0
+			rule.retention[kind] > 0
 		}
 	}
 }
@@ -49,6 +50,6 @@ seconds[kind] := n if {
 	}
 }
 
-ceilings contains data.vocustody.jurisdictions[code].retention if some code in law.codes
+ceilings contains rule.retention if some rule in law.laws
 
 ceilings contains data.vocustody.tenants[input.tenant].retention if law.known

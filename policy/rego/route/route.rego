@@ -60,14 +60,11 @@ allow if {
 	permitted
 	unheld
 	unprotected
-	residency.admitted
 	residency.served
 	retention.complete
 	redaction.complete
 	count(reasons) == 0
 }
-
-default processors := []
 
 # A name of its own: the embedded engine looks a rule of another package up again at each use.
 candidates := residency.candidates
@@ -78,6 +75,8 @@ candidates := residency.candidates
 # custom:
 #   code: route.processors
 #   article: GDPR Art. 28(1), 44
+default processors := []
+
 processors := [found.row.id | some found in candidates] if allow
 
 default obligations := {

@@ -193,8 +193,8 @@ test_no_reason_is_not_a_yes if {
 }
 
 test_unknown_stage_is_not_a_yes if {
-	index := {"DE": {"train": [fixtures.far]}}
-	world := object.union(fixtures.world, {"index": index})
+	shelf := {"train": fixtures.near_shelves["eu-central"].transcribe}
+	world := object.union(fixtures.world, {"index": {"shelves": {"DE": {"eu-central": shelf}}}})
 
 	not allowed_without_reasons(fixtures.asking({"stage": "train"}), world)
 }

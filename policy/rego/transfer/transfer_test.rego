@@ -4,7 +4,9 @@ import data.vocustody.fixtures
 import data.vocustody.transfer
 
 look(row, asked, world) := found if {
-	found := transfer.labels(row) with input as asked
+	found := [one.transfer | some one in transfer.labelled([row])] with input as asked
+		with data.vocustody.grounds as world.grounds
+		with data.vocustody.index as world.index
 		with data.vocustody.jurisdictions as world.jurisdictions
 		with data.vocustody.notices as world.notices
 		with data.vocustody.tenants as world.tenants
@@ -18,9 +20,10 @@ world_with(changes) := object.union(object.remove(fixtures.open_world, object.ke
 agreed := {"transfer_consent": fixtures.transfer_consent}
 
 test_strongest_ground_first if {
-	labels(fixtures.swiss, agreed) == ["adequacy:CH", "explicit-consent"]
-	labels(fixtures.abroad, agreed) == ["scc:2", "explicit-consent"]
-	labels(fixtures.abroad, {}) == ["scc:2"]
+	labels(fixtures.swiss, agreed) == ["adequacy:CH"]
+	labels(fixtures.abroad, agreed) == ["scc:2"]
+	labels(fixtures.abroad, object.union(agreed, {"now": fixtures.now + 10})) == ["explicit-consent"]
+	labels(fixtures.abroad, {"now": fixtures.now + 10}) == []
 }
 
 # Who is at home needs no ground, and has none.
@@ -52,7 +55,11 @@ test_controller_refuses_a_ground if {
 test_controller_refuses_to_ask_for_transfers if {
 	world := world_with({"tenants": {"acme": {"refused_purposes": ["transfer_abroad"]}}})
 
-	look(fixtures.abroad, fixtures.asking(agreed), world) == ["scc:2"]
+	asked := fixtures.asking(object.union(agreed, {"now": fixtures.now + 10}))
+
+	look(fixtures.abroad, fixtures.asking({}), world) == ["scc:2"]
+	look(fixtures.abroad, asked, world) == []
+	look(fixtures.abroad, asked, fixtures.open_world) == ["explicit-consent"]
 }
 
 # The law that lets it go and the one that does not: it does not go.
@@ -62,7 +69,8 @@ test_each_law_must_let_it_go if {
 	asked := fixtures.asking({"jurisdiction": "AT+DE"})
 
 	look(fixtures.swiss, asked, world) == []
-	look(fixtures.swiss, asked, both)[0] == "adequacy:CH"
+	look(fixtures.swiss, fixtures.asking({"jurisdiction": "AT"}), world) == []
+	look(fixtures.swiss, asked, both) == ["adequacy:CH"]
 }
 
 # Abroad under one law only: that law's ground is enough.
@@ -76,10 +84,23 @@ test_home_under_one_abroad_under_the_other if {
 # The same ground, for the same data, under both.
 test_another_laws_ground_is_its_own if {
 	asked := fixtures.asking({"jurisdiction": "AT+DE"})
-	way := {"classes": ["voice"], "expires": 9999999999, "ground": "scc", "label": "scc:2"}
-	other := {"classes": ["redacted_text"], "expires": 9999999999, "ground": "adequacy", "label": "adequacy:CH"}
-	germany := {"stt.swiss": [object.union(other, {"classes": ["voice"]})]}
+	scc := {"voice": {"stt.swiss": [fixtures.way("scc", "scc:2")]}}
+	adequacy := [fixtures.way("adequacy", "adequacy:CH")]
+	germany := {"voice": {"stt.swiss": adequacy}}
 
-	look(fixtures.swiss, asked, world_with({"ways": {"AT": {"stt.swiss": [way]}, "DE": germany}})) == []
-	look(fixtures.swiss, asked, world_with({"ways": {"AT": {"stt.swiss": [other]}, "DE": germany}})) == []
+	look(fixtures.swiss, asked, world_with({"ways": {"AT": scc, "DE": germany}})) == []
+	look(fixtures.swiss, asked, world_with({"ways": {"AT": {"redacted_text": {"stt.swiss": adequacy}}, "DE": germany}})) == []
+}
+
+# Open under both, but ended under one of them.
+test_each_laws_way_is_still_open if {
+	asked := fixtures.asking({"jurisdiction": "AT+DE"})
+	ended := object.union(fixtures.way("adequacy", "adequacy:CH"), {"expires": fixtures.now})
+	ways := {"AT": {"voice": {"stt.swiss": [ended]}}, "DE": fixtures.open_ways}
+
+	look(fixtures.swiss, asked, world_with({"ways": ways})) == []
+}
+
+test_no_ground_named_nothing_leaves if {
+	look(fixtures.swiss, fixtures.question, world_with({"grounds": []})) == []
 }

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from support.cell import Town
 from support.stage import ADMIN, family, get, received, staged, until
 
-from gateway.console import health
+from gateway.console import bundle, health
 from gateway.console.health import Check, Vitals
 from gateway.demo.graph import GraphWorld, serve
 from gateway.metrics import Metrics
+from policy import archive
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -119,6 +120,16 @@ async def test_metrics_want_the_token(town: Town, header: dict[str, str], status
 
     assert answer.status_code == status
     assert ("vocustody_stage_seconds" in answer.text) == (status == 200)
+
+
+async def test_an_opa_gets_the_release_of_this_cell(town: Town) -> None:
+    """At the cell's own door, and nobody else does."""
+    refused = await get(town, bundle.PATH)
+    given = await get(town, bundle.PATH, authorization=f"Bearer {ADMIN}")
+
+    assert refused.status_code == 401
+    state = json.loads((town.cell.config.parent / "data" / "bundles" / "active.json").read_bytes())
+    assert archive.unpack(given.content).bundle.revision == state["revision"]
 
 
 async def test_metrics_without_a_token_setting_are_not_served() -> None:

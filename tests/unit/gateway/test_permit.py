@@ -13,7 +13,7 @@ from gateway.errors import ConsentNeededError, DeniedError, UndecidedError
 from gateway.note import SPOKEN
 from gateway.permit import permitted
 from gateway.session import Memory
-from policy.model import ConsentState, Decision, Question, Stage, Undecided
+from policy.model import TRANSFER_ABROAD, ConsentState, Decision, Question, Stage, Undecided
 from residency.model import Jurisdiction
 
 
@@ -148,3 +148,30 @@ def test_only_reasons_of_consent_are_askable() -> None:
     families = {reason.partition(".")[0] for reason in permit.ASKABLE}
 
     assert families == {"consent", "notice"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("matters", [True, False])
+async def test_a_transfer_consent_is_read_where_it_could_matter(
+    desk: Desk,
+    matters: bool,  # noqa: FBT001
+) -> None:
+    """What no rule of this deployment may use is not looked up about a person."""
+    await desk.consents()
+    note = await desk.spoken()
+    given = replace(
+        await desk.ports.consents.newest(TENANT, note.subject, SPOKEN),
+        id="c_transfer",
+        purpose=TRANSFER_ABROAD,
+    )
+    await desk.ports.consents.record(given)
+    decide, asked = desk.ports.decide, []
+
+    async def seen(question: Question, *kept: Any) -> Decision:
+        asked.append(question.transfer_consent)
+        return await decide(question, *kept)
+
+    desk.with_ports(decide=seen, asks_transfer_consent=matters)
+    await permitted(note, Stage.TRANSCRIBE, desk.ports)
+
+    assert asked == [given if matters else None]

@@ -65,12 +65,17 @@ def http(status: int, body: str, kind: str = "application/json") -> bytes:
     return f"{head}Connection: close\r\n\r\n{body}".encode()
 
 
-async def allowing(bundle: Bundle, **changes: Any) -> Any:
-    """Return what an engine in order says to a question in order, but for *changes*."""
-    engine = EmbeddedEngine(bundle)
-    answer = await engine.evaluate(ENTRYPOINT, as_input(QUESTION))
-    await engine.aclose()
-    return answer | changes
+@pytest.fixture(scope="module")
+def good(policy_bundle: Bundle) -> Any:
+    """Return what an engine in order says to a question in order."""
+
+    async def asked() -> Any:
+        engine = EmbeddedEngine(policy_bundle)
+        answer = await engine.evaluate(ENTRYPOINT, as_input(QUESTION))
+        await engine.aclose()
+        return answer
+
+    return asyncio.run(asked())
 
 
 def raw(body: bytes | None) -> Faulty:
@@ -217,16 +222,15 @@ async def test_with_nothing_wrong_a_processor_is_reached(
 
 @pytest.mark.parametrize(("name", "fault"), CELLS)
 async def test_no_fault_reaches_a_processor(
-    desk: Desk, desk_bundle: Bundle, policy_bundle: Bundle, connections: list[str], name: str,
-    fault: str,
-) -> None:  # fmt: skip
+    desk: Desk, desk_bundle: Bundle, good: Any, connections: list[str], name: str, fault: str
+) -> None:
     """Undecided, under this cell's code; nothing is fetched, nobody is connected to."""
     faulty, code = FAULTS[name][fault]
     await desk.consents()
     note = await desk.spoken()
-    good = await allowing(policy_bundle, revision=desk_bundle.revision)
+    answer = good | {"revision": desk_bundle.revision}
 
-    async with faulty(desk_bundle, good) as engine:
+    async with faulty(desk_bundle, answer) as engine:
         asked_of(desk, desk_bundle, engine, 0.02 if code == "engine.late" else 10)
         with pytest.raises(UndecidedError) as caught:
             await hearing.words(note, Memory(), desk.ports)
@@ -246,10 +250,8 @@ def test_each_fault_of_an_engine_has_its_own_code(name: str) -> None:
     assert len(set(codes)) == len(codes)
 
 
-async def test_the_answer_unspoilt_is_an_allow(policy_bundle: Bundle) -> None:
+async def test_the_answer_unspoilt_is_an_allow(policy_bundle: Bundle, good: Any) -> None:
     """Each changed answer above is a no for what was changed in it."""
-    good = await allowing(policy_bundle)
-
     async with literal(lambda answer: answer)(policy_bundle, good) as engine:
         found = await decide.decide(QUESTION, engine, facts=policy_bundle.facts, deadline_s=10)
 

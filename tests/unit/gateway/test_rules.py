@@ -5,22 +5,35 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from support.cell import SCRIPTED
 from support.publishing import Publisher
-from support.settings import Configure
+from support.settings import CANARY, Configure
 
 from gateway import cli, settings
 from gateway.compose import publication
-from gateway.compose.rules import probe, registry, rules
+from gateway.compose.rules import build, probe, registry, rules
 from gateway.compose.surroundings import now
+from gateway.console.bundle import Offer
 from gateway.errors import MissingPartError, SettingsError
+from gateway.settings import Mode
 from policy import archive
 from policy.errors import BundleError
 from policy.model import Asked, Undecided
+from residency.errors import RegistryError
 
 POLICY = """
 [policy]
 source = "published.tar.gz"
 verify_keys = ["{key}"]
+"""
+
+
+TIGHT = """
+[tenants.policy]
+refused_processors = ["stt.other.eu-west"]
+refused_grounds = ["scc"]
+refused_purposes = ["training"]
+redact = { log = ["order_number"] }
 """
 
 
@@ -110,6 +123,126 @@ def test_http_is_for_this_machine(configure: Configure, publisher: Publisher) ->
 def run(config: Path, *command: str) -> int:
     """Run one policy command."""
     return cli.main(["policy", *command, "--config", str(config)])
+
+
+@pytest.mark.anyio
+async def test_a_server_gets_what_was_published(configure: Configure, publisher: Publisher) -> None:
+    """To the byte: it checks the signature itself."""
+    loaded = settings.load(published(configure, publisher))
+
+    async with AsyncExitStack() as stack:
+        offer = (await rules(loaded, stack)).offer
+
+        assert offer.archive() == (loaded.cell.data.parent / "published.tar.gz").read_bytes()
+        assert offer.token is None
+
+
+@pytest.mark.anyio
+async def test_production_serves_what_is_signed(configure: Configure, publisher: Publisher) -> None:
+    """A bundle that is built here has a signature if there is a key, and else stays here."""
+    signed = f'[policy]\nsign_key_file = "{publisher.private}"\nopa_token_file = "token"'
+    offers: list[Offer] = []
+
+    for text in ('[admin]\ntoken_file = "token"', signed):
+        loaded = settings.load(configure(text))
+        strict = loaded.model_copy(
+            update={"cell": loaded.cell.model_copy(update={"mode": Mode.PRODUCTION})}
+        )
+        async with AsyncExitStack() as stack:
+            ruled = await rules(loaded, stack)
+            follower = await publication.followed(
+                loaded, registry(loaded), build(loaded, registry(loaded)), stack
+            )
+            offers += [ruled.offer, publication.offer(strict, follower)]
+    unsigned, kept, ours, given = [offer.archive() for offer in offers]
+
+    assert unsigned is not None
+    assert kept is None
+    assert ours is not None
+    assert given is not None
+    assert archive.unpack(given, keys=publisher.keys).bundle.revision == ruled.revision
+    assert {offer.token for offer in offers} == {f"token-{CANARY}".encode()}
+
+
+def test_grounds_and_refusals_are_in_the_bundle(configure: Configure) -> None:
+    """What the settings name is what the rules read; by default nothing leaves."""
+    plain = settings.load(configure())
+    named = settings.load(configure('[policy]\ngrounds = ["scc", "adequacy"]', tenant=TIGHT))
+
+    default = build(plain, registry(plain)).data
+    found = build(named, registry(named)).data
+
+    assert default["grounds"] == []
+    assert default["tenants"] == {"clinic": {"retention": {}}}
+    assert found["grounds"] == ["adequacy", "scc"]
+    assert found["tenants"]["clinic"] == {
+        "redact": {"log": ["order_number"]},
+        "refused": ["stt.other.eu-west"],
+        "refused_grounds": ["scc"],
+        "refused_purposes": ["training"],
+        "retention": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('grounds = ["hope"]', "policy.grounds: unknown: hope"),
+        ('grounds = ["scc", "scc"]', "policy.grounds: must not name one thing twice"),
+    ],
+)
+def test_a_ground_is_one_that_the_law_knows(configure: Configure, text: str, fault: str) -> None:
+    """A word that no rule reads would look like a permission."""
+    with pytest.raises(SettingsError) as caught:
+        settings.load(configure(f"[policy]\n{text}"))
+
+    assert any(said.startswith(fault) for said in caught.value.faults), caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('refused_grounds = ["hope"]', "refused_grounds: unknown: hope"),
+        ('refused_purposes = ["sell"]', "refused_purposes: unknown: sell"),
+        ('refused_processors = ["a b"]', "must be the id of a processor"),
+        ('redact = { screen = ["name"] }', "redact: unknown: screen"),
+        ('redact = { log = ["Name"] }', "must be 1-32 of a-z _"),
+    ],
+)
+def test_a_refusal_is_of_something(configure: Configure, text: str, fault: str) -> None:
+    """One that no rule reads would look like protection."""
+    with pytest.raises(SettingsError) as caught:
+        settings.load(configure(tenant=f"[tenants.policy]\n{text}"))
+
+    assert any(fault in said for said in caught.value.faults), caught.value.faults
+
+
+def test_a_key_signs_what_is_built_here(configure: Configure, publisher: Publisher) -> None:
+    """Beside a source it would sign nothing, and look as if it did."""
+    both = POLICY.format(key=publisher.public) + f'sign_key_file = "{publisher.private}"'
+
+    with pytest.raises(SettingsError) as caught:
+        settings.load(configure(both))
+
+    assert any("sign_key_file signs what is built here" in said for said in caught.value.faults)
+
+
+def test_a_transfer_is_filed_under_a_law(configure: Configure, tmp_path: Path) -> None:
+    """One under a law that nobody has heard of would never be a ground, in silence."""
+    text = SCRIPTED.read_text()
+    filed = """
+[[processor.transfers]]
+tool = "scc"
+module = "2"
+law = "Law of the Sea"
+reference = "SCC 2026/1"
+expires = 2027-01-01
+"""
+    table = tmp_path / "processors.toml"
+    table.write_text(text + filed)
+
+    with pytest.raises(RegistryError, match="no law 'Law of the Sea'"):
+        registry(settings.load(configure(file=f'"{table}"')))
 
 
 def test_check_says_why(

@@ -164,12 +164,15 @@ def spoil(policy_bundle: Bundle, **changes: Any) -> Bundle:
 def test_derived_data_must_follow(policy_bundle: Bundle) -> None:
     """A hand-made index could list a processor where no law admits it."""
     data = policy_bundle.data
-    wider = {**data["index"], "CH": data["index"]["US"]}
-    opened = {**data["ways"], "IN": data["ways"]["DE"]}
+    shelves = data["index"]["shelves"]
+    wider = {**data["index"], "shelves": {**shelves, "CH": shelves["US"]}}
+    kin = {**data["index"], "kin": {**data["index"]["kin"], "CH": "US"}}
+    opened = {**data["ways"], "CH": data["ways"]["AT"]}
     moved = {**data["jurisdictions"]["SG"], "regions": ["us-east"]}
 
-    with pytest.raises(BundleError, match="index does not follow"):
-        bundle.check(spoil(policy_bundle, index=wider))
+    for index in (wider, kin):
+        with pytest.raises(BundleError, match="index does not follow"):
+            bundle.check(spoil(policy_bundle, index=index))
     with pytest.raises(BundleError, match="ways do not follow"):
         bundle.check(spoil(policy_bundle, ways=opened))
     with pytest.raises(BundleError, match="regions do not follow"):
@@ -244,8 +247,9 @@ def test_nothing_leaves_unless_the_deployment_says_so() -> None:
     """The law alone sends nothing anywhere: whoever runs this has to name the ground."""
     silent, named = policy_world.build(), policy_world.build(grounds=["adequacy"])
 
-    assert not any(silent.data["ways"].values())
-    assert {way["ground"] for way in named.data["ways"]["DE"]["spee.eu-zurich"]} == {"adequacy"}
+    found = named.data["ways"][named.data["index"]["kin"]["DE"]]["voice"]["spee.eu-zurich"]
+    assert not any(ways for classes in silent.data["ways"].values() for ways in classes.values())
+    assert [way["label"] for way in found] == ["adequacy:CH"]
     assert not named.facts.asks_transfer_consent
     assert policy_world.build(grounds=["explicit-consent"]).facts.asks_transfer_consent
     with pytest.raises(BundleError, match="grounds must be among"):

@@ -229,9 +229,11 @@ async def test_a_rollback_is_a_pin(world: World) -> None:
     world.publish(NEW, 2)
     await cell.poll()
 
+    published = cell.offered.bundle.revision
     world.releases.pin(OLD.revision)
     await cell.poll()
     pinned = cell.active.facts.revision
+    offered = cell.offered.bundle.revision
     again = world.cell()
     await again.begin()
     await again.poll()
@@ -240,7 +242,36 @@ async def test_a_rollback_is_a_pin(world: World) -> None:
     await cell.poll()
 
     assert (pinned, restarted) == (OLD.revision, OLD.revision)
+    assert (published, offered, again.offered.bundle.revision) == (
+        NEW.revision,
+        *[OLD.revision] * 2,
+    )
     assert cell.active.facts.revision == NEW.revision
+
+
+async def test_what_is_signed_anew_is_offered(world: World, stranger: Publisher) -> None:
+    """The law stays; a server that trusts the new key only must be able to load it."""
+    cell = world.cell()
+    await cell.begin()
+    cell._keys = [*world.publisher.keys, *stranger.keys]
+    again = stranger.publish(OLD, 1)
+
+    archive.place(again, world.file)
+    await cell.poll()
+
+    assert cell.offered.raw == again
+    assert cell.active.facts.revision == OLD.revision
+
+
+async def test_what_is_refused_is_not_offered(world: World, stranger: Publisher) -> None:
+    """A server of ours never has what the gate has not seen."""
+    cell = world.cell()
+    await cell.begin()
+    archive.place(stranger.publish(NEW, 2), world.file)
+
+    await cell.poll()
+
+    assert cell.offered.bundle.revision == OLD.revision
 
 
 async def test_a_rollback_needs_no_source(world: World) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,39 @@ async def test_what_the_settings_tighten_stays_tight(law: Bundle) -> None:
     with pytest.raises(BundleError, match="tenant tight: raw_audio_seconds"):
         await admit(law, expected=expecting(law, tight={"raw_audio_seconds": 899}))
     await admit(law, expected=expecting(law, tight={"raw_audio_seconds": 900}))
+
+
+@pytest.mark.parametrize(
+    ("overlay", "fault"),
+    [
+        ({"refused": ["stt.cell.eu-central"]}, "refused lacks stt.cell.eu-central"),
+        ({"refused_grounds": ["bcr"]}, "refused_grounds lacks bcr"),
+        ({"refused_purposes": ["analytics"]}, "refused_purposes lacks analytics"),
+        ({"redact": {"log": ["order_number"]}}, "redact.log lacks order_number"),
+    ],
+)
+async def test_what_a_tenant_refuses_stays_refused(
+    law: Bundle, overlay: dict[str, Any], fault: str
+) -> None:
+    """A publication may add to a controller's objections, not take one away."""
+    expected = expecting(law)
+    kept = {key: law.data["tenants"]["tight"].get(key) for key in overlay}
+
+    with pytest.raises(BundleError, match=f"tenant tight: {fault}"):
+        await admit(law, expected=replace(expected, tightened={"tight": overlay}))
+    with pytest.raises(BundleError, match=f"tenant new: {fault}"):
+        await admit(law, expected=replace(expected, tightened={"new": overlay}))
+    await admit(law, expected=replace(expected, tightened={"tight": kept}))
+
+
+async def test_a_ground_that_the_settings_do_not_name_is_refused() -> None:
+    """Whether anything leaves at all is the deployment's to say, not the publisher's."""
+    law = small(grounds=["adequacy", "scc"])
+    expected = expecting(law)
+
+    with pytest.raises(BundleError, match=r"ground scc: not among this cell's \[policy\] grounds"):
+        await admit(law, expected=replace(expected, grounds=frozenset({"adequacy"})))
+    await admit(law, expected=expected)
 
 
 def test_a_manifest_says_what_we_understand(law: Bundle) -> None:

@@ -63,6 +63,17 @@ def test_every_class_can_be_found() -> None:
             assert recognise.CLASSES.issuperset(classes), code
 
 
+def test_where_a_withdrawal_erases_the_law_is_named() -> None:
+    """GDPR Art. 17(1)(b) and its likes; where a law is silent, the tenant says."""
+    laws = jurisdictions.load()
+
+    erasing = jurisdictions.erasing(laws)
+
+    assert {"DE", "FR", "GB", "BR", "IN", "AE"} <= erasing
+    assert erasing.isdisjoint({"US", "SG", "CH"})
+    assert all(laws[code]["articles"]["withdrawal"] for code in erasing)
+
+
 def test_europe_is_europe() -> None:
     """A region may be called eu-something and stand in London or Zurich: countries count."""
     within = set(jurisdictions.load()["DE"]["within"])
@@ -92,6 +103,8 @@ def test_within_defaults_to_the_laws_own_countries(tmp_path: Path) -> None:
         ('source = ""', "how we know"),
         ("articles = {}", "how we know"),
         ('source = "s"\nminor_consent = 1', "minor_consent"),
+        ('source = "s"\nwithdrawal_erases = 1', "withdrawal_erases must be"),
+        ('source = "s"\nwithdrawal_erases = true', r"articles\.withdrawal"),
         ('source = "s"\nbarred = ["*"]', "barred"),
         ('source = "s"\nadequate = [{ country = "CH", as_of = 2026-01-01 }]', "adequate"),
         (
