@@ -29,6 +29,7 @@ class EventType(StrEnum):
     CONSENT_WITHDRAWN = "consent.withdrawn"
     FINDING_CLOSED = "finding.closed"
     FINDING_OPENED = "finding.opened"
+    HANDOVER_CLOSED = "handover.closed"
     HANDOVER_OPENED = "handover.opened"
     JOB_ACCEPTED = "job.accepted"
     JOB_ENDED = "job.ended"

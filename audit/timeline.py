@@ -77,26 +77,39 @@ def whereabouts(artifact: str, at: datetime, leaves: Sequence[Leaf]) -> Whereabo
 
 
 def compared(entry: Entry) -> str:
-    """Return what *entry* says was declared and observed of a connection; empty if neither is."""
-    declared, detail = entry.detail.get("declared"), entry.detail
-    if not isinstance(declared, Mapping) and "host" not in detail and "peer" not in detail:
+    """
+    Return what *entry* says was declared of a connection, beside what was observed of it.
+
+    Empty where neither is. What was not seen is said to be unknown, and what the vendor says of
+    itself stands apart from what we saw.
+    """
+    detail = entry.detail
+    if not any(name in detail for name in ("declared", "host", "peer", "peers", "refused")):
         return ""
-    place = "nothing"
-    if isinstance(declared, Mapping):
-        hosts = " or ".join(map(str, declared.get("hosts", ())))
-        place = f"{hosts} in {declared.get('region')} ({declared.get('country')})"
-    return f"declared {place}, observed {_seen(detail)}"
+    vendor = f"; attested by vendor: {detail['region']}" if detail.get("region") else ""
+    return f"declared {_declared(detail.get('declared'))}; observed {_observed(detail)}{vendor}"
 
 
-def _seen(detail: Mapping[str, Any]) -> str:
+def _declared(said: object) -> str:
+    if not isinstance(said, Mapping):
+        return "nothing"
+    hosts = " or ".join(map(str, said.get("hosts", ())))
+    return f"{said.get('region')} ({said.get('country')}), host {hosts}"
+
+
+def _observed(detail: Mapping[str, Any]) -> str:
     peers = detail.get("peers") or [peer for peer in (detail.get("peer"),) if peer]
+    refused = [f"refused {each}" for each in detail.get("refused", ())]
+    if not peers and not detail.get("host"):
+        return ", ".join(["no connection" if refused else "nothing (unknown)", *refused])
+    sent = detail.get("bytes")
     parts = [
-        str(detail["host"]) if detail.get("host") else "",
-        f"at {' and '.join(map(str, peers))}" if peers else "",
-        f"by {detail['tls']}" if detail.get("tls") else "",
+        f"host {detail['host']}" if detail.get("host") else "host unknown",
+        f"peer {' and '.join(map(str, peers))}" if peers else "peer unknown",
+        str(detail["tls"]) if detail.get("tls") else "TLS not seen (tunnel)",
+        f"{sent:,} bytes out" if isinstance(sent, int) else "bytes out unknown",
     ]
-    told = " ".join(filter(None, parts)) or "nothing of the connection"
-    return f"{told}, which says of itself {detail['region']}" if detail.get("region") else told
+    return ", ".join([*parts, *refused])
 
 
 def _touch(began: Leaf, ended: Leaf | None) -> Entry:

@@ -21,7 +21,7 @@ from audit import verify as verifier
 from audit.errors import AuditError
 from audit.model import Entry
 from audit.timeline import compared
-from gateway import compose, findings, inspect, log, register, replayed, settings
+from gateway import compose, findings, handover, inspect, log, register, replayed, settings
 from gateway.compose import (
     crossings,
     doctor,
@@ -59,6 +59,8 @@ subject_app = typer.Typer(no_args_is_help=True, help="What is declared of a pers
 app.add_typer(subject_app, name="subject")
 findings_app = typer.Typer()
 app.add_typer(findings_app, name="findings")
+handovers_app = typer.Typer()
+app.add_typer(handovers_app, name="handovers")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file (or set VOCUSTODY_CONFIG).")
@@ -151,10 +153,36 @@ def notes_command(
     return 0
 
 
-@app.command("handovers")
+@handovers_app.callback(invoke_without_command=True)
+def handovers_alone(context: typer.Context, config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
+    """Conversations in human hands; by itself, the list."""
+    return 0 if context.invoked_subcommand else handovers_command(config, as_json)
+
+
+@handovers_app.command("list")
 def handovers_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """List the conversations that wait for a human."""
     _rows(asyncio.run(_with_database(config, inspect.open_handovers)), as_json)
+    return 0
+
+
+@handovers_app.command("close")
+def give_back_command(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job (j_).")],
+    by: Annotated[str, typer.Option("--by", help="Who is done with it.")],
+    config: Config = None,
+) -> int:
+    """Close a handover; the dialogue answers again when the running cell has it on the trail."""
+    others: list[int] = []
+
+    async def ask(engine: Any) -> list[dict[str, Any]]:
+        others.append(await handover.close(engine, job, by=by, at=surroundings.now()))
+        return []
+
+    asyncio.run(_with_database(config, ask))
+    print(f"{job}: closed by {by}")
+    if others[0]:
+        print(f"{others[0]} more of this conversation are open: a human still has it")
     return 0
 
 
@@ -219,6 +247,22 @@ def history_command(subject: Subject, config: Config = None, as_json: AsJson = F
     """List everything a person agreed to, refused or took back."""
     rows = asyncio.run(_with_database(config, lambda engine: people.history(engine, subject)))
     _rows(rows, as_json)
+    return 0
+
+
+@consent_app.command("receipt")
+def receipt_command(
+    subject: Subject,
+    purpose: Annotated[str | None, typer.Option("--purpose", help="Of this one alone.")] = None,
+    config: Config = None,
+) -> int:
+    """Print a signed receipt of a person's consents; the running cell issues it, within 10 s."""
+
+    async def ask(engine: Any) -> list[dict[str, Any]]:
+        print((await people.receipt(engine, subject, purpose)).decode())
+        return []
+
+    asyncio.run(_with_database(config, ask))
     return 0
 
 

@@ -104,9 +104,7 @@ async def overtaken(note: Note, ports: Ports) -> ConsentState | None:
     row = await newest(note, SPOKEN, ports)
     if row is None or row.state not in NO:
         return None
-    if row.at > note.job.accepted_at.timestamp():
-        return row.state
-    # In one and the same second: what counts is the order in which they came in.
+    # The order in which they came in, not the time: a second holds many updates.
     mine = select(jobs.c.seq).where(jobs.c.id == note.job.id).scalar_subquery()
     later = (jobs.c.subject == note.subject) & (jobs.c.seq > mine)
     async with db.reading(ports.engine) as tx:

@@ -5,16 +5,18 @@ GDPR Art. 17(1)(b): what was kept on a consent goes when that is withdrawn, unle
 holds it. What is under a legal hold stays (Art. 17(3)(e)), and the person is told so.
 """
 
+import contextlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 
 from gateway import db, memory, record, subjects
-from gateway.jobs import WITHDRAWN
+from gateway.jobs import TAKEN_BACK, WITHDRAWN, State, micros
 from gateway.note import SPOKEN, Note, artifact
 from gateway.ports import Ports
 from gateway.schema import jobs
-from vault.errors import CustodyError
+from vault.errors import CustodyError, ObjectsError
 from vault.model import Artifact, Kind
 
 
@@ -24,6 +26,12 @@ class Erased:
 
     destroyed: int
     held: int
+
+
+def required(note: Note, ports: Ports) -> bool:
+    """Whether a withdrawal erases: where one of the laws that may hold says so, or the tenant."""
+    by_law = not ports.erasing.isdisjoint(note.jurisdiction.code.split("+"))
+    return by_law or note.tenant.consents.withdrawal_erases
 
 
 async def withdrawn(note: Note, ports: Ports) -> Erased:
@@ -59,9 +67,30 @@ async def forget(note: Note, ports: Ports) -> None:
     await memory.forget_subjects(await subjects.formerly(ports.engine, note.subject), ports)
 
 
-async def _destroyed(kept: Artifact, ports: Ports) -> bool:
+async def leftovers(since: datetime | None, ports: Ports) -> int:
+    """
+    Destroy what is kept of jobs that were taken back (at *since* or later), and count it.
+
+    Who stores something too late destroys it, unless they die between the two.
+    """
+    taken = (jobs.c.state == State.REFUSED) & jobs.c.reason.in_(TAKEN_BACK)
+    if since is not None:
+        taken &= jobs.c.ended_at >= micros(since)
+    async with db.reading(ports.engine) as tx:
+        rows = (await tx.execute(select(jobs.c.artifact, jobs.c.reason).where(taken))).all()
+    reasons = {artifact(row.artifact, kind): row.reason for row in rows for kind in Kind}
+    gone = 0
+    for kept in await ports.custody.among(list(reasons)):
+        with contextlib.suppress(ObjectsError):  # tried again at the next tick; the others go on
+            gone += await _destroyed(kept, ports, reason=reasons[kept.label.artifact])
+    if gone:
+        await record.destructions(ports)
+    return gone
+
+
+async def _destroyed(kept: Artifact, ports: Ports, *, reason: str = WITHDRAWN) -> bool:
     try:
-        await ports.custody.destroy(kept, reason=WITHDRAWN)
+        await ports.custody.destroy(kept, reason=reason)
     except CustodyError:  # under a hold, unless another one destroyed it meanwhile
         return await ports.custody.describe(kept.label.artifact) is None
     return True

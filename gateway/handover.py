@@ -1,17 +1,26 @@
 """
 Hand a conversation to a human: a row for the people who answer, and a leaf in the trail.
 
-From then on the dialogue answers nothing in this conversation until it is given back.
+From then on the dialogue answers nothing in this conversation until it is given back: when the
+closing of its last handover is on the trail, or when WhatsApp's window for a free answer is over.
 """
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from datetime import UTC, datetime
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.model import Event, EventType
 from gateway import db, log, memory, session
+from gateway.errors import GatewayError
 from gateway.jobs import micros
 from gateway.note import Note
 from gateway.ports import Ports
 from gateway.schema import handovers
+
+
+class HandoverError(GatewayError):
+    """There is no such open handover, or nobody closes it; the message says what is wrong."""
 
 
 async def hand_over(note: Note, reason: str, ports: Ports) -> None:
@@ -29,18 +38,25 @@ async def open_row(note: Note, reason: str, ports: Ports) -> None:
     """Open a handover without taking the conversation from the dialogue: a "no" was said."""
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
-        await intend(tx, note, reason, ports)
+        await intend(tx, note, reason, ports, taken=False)
     await announce(note, reason, ports)
 
 
-async def intend(tx: AsyncConnection, note: Note, reason: str, ports: Ports) -> bool:
-    """Open a handover with *tx*; False if this job already has one."""
+async def intend(
+    tx: AsyncConnection, note: Note, reason: str, ports: Ports, *, taken: bool = True
+) -> bool:
+    """
+    Open a handover with *tx*; False if this job already has one.
+
+    *taken* says whether the dialogue leaves the conversation to the human until it is closed.
+    """
     row = {
         "job": note.job.id,
         "tenant": note.tenant.id,
         "conversation": note.job.conversation,
         "subject": note.subject,
         "reason": reason[:64],
+        "taken": taken,
         "at": micros(ports.now()),
     }
     return await db.insert_new(tx, handovers, row)
@@ -62,3 +78,53 @@ async def announce(note: Note, reason: str, ports: Ports) -> None:
     )
     ports.metrics.handed_over(reason)
     log.get().warning("handover.opened", job=note.job.id, reason=reason)
+
+
+async def close(engine: AsyncEngine, job: str, *, by: str, at: datetime) -> int:
+    """
+    Close the handover of *job*: *by* is done with it. Return how many more hold its conversation.
+
+    The running cell puts it on the trail; then the dialogue answers again, unless another
+    handover of the same conversation is open. Raises `HandoverError`.
+    """
+    if not by.strip():
+        raise HandoverError("a handover is closed by somebody (--by)")
+    which = (handovers.c.job == job) & handovers.c.closed_at.is_(None)
+    values = {"closed_at": micros(at), "closed_by": by[:64]}
+    async with engine.begin() as tx:
+        closing = update(handovers).where(which).values(values)
+        row = (await tx.execute(closing.returning(handovers.c.conversation))).one_or_none()
+        if row is None:
+            raise HandoverError("no open handover has this job (vocustody handovers lists them)")
+        same = (handovers.c.conversation == row.conversation) & handovers.c.taken
+        others = select(func.count()).where(same & handovers.c.closed_at.is_(None))
+        return int((await tx.execute(others)).scalar_one())
+
+
+async def unrecorded(engine: AsyncEngine, limit: int) -> list[Event]:
+    """Return up to *limit* closings that the trail does not know yet, as events."""
+    closed = handovers.c.closed_at.is_not(None) & handovers.c.closing_recorded_at.is_(None)
+    async with db.reading(engine) as tx:
+        rows = (await tx.execute(select(handovers).where(closed).limit(limit))).all()
+    return [_closed(row) for row in rows]
+
+
+async def recorded(engine: AsyncEngine, event: Event, at: datetime) -> None:
+    """Note that the trail holds the closing *event*: from now on it counts."""
+    mine = handovers.c.job == event.job
+    async with engine.begin() as tx:
+        await tx.execute(update(handovers).where(mine).values(closing_recorded_at=micros(at)))
+
+
+def _closed(row: Row[tuple[object, ...]]) -> Event:
+    return Event(
+        id=f"{row.job}.handover.closed",
+        type=EventType.HANDOVER_CLOSED,
+        at=datetime.fromtimestamp(row.closed_at / 1e6, UTC),
+        tenant=row.tenant,
+        subject=row.subject,
+        job=row.job,
+        actor="operator",
+        outcome=row.reason,
+        detail={"basis": "declared", "by": row.closed_by},
+    )

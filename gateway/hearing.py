@@ -74,6 +74,7 @@ async def words(note: Note, known: Memory, ports: Ports) -> Transcript:
 
 async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Ports) -> Artifact:
     """Seal *content* for at most *seconds* and put that on record."""
+    await ports.jobs.check(note.job)  # what was taken back meanwhile is not even stored
     label = note.label(kind)
     with ports.metrics.timed("seal", tenant=note.tenant.id, region=note.region):
         kept = await ports.custody.put(content, label, ports.now() + timedelta(seconds=seconds))

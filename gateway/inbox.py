@@ -50,6 +50,7 @@ class Inbox:
     Accepts parsed deliveries; `start` runs its one writer, `aclose` ends it.
 
     *urgent* tells the updates that only take rights away from us: they wait for no earlier turn.
+    More than *most_waiting* deliveries, or one that waits for *answer_s* seconds, are refused.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Inbox:
         now: Callable[[], datetime],
         committed: Callable[[Sequence[JobId]], None],
         urgent: Callable[[str, Message], bool] = lambda _tenant, _message: False,
+        most_waiting: int = MOST_WAITING,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -69,8 +72,9 @@ class Inbox:
         self._committed = committed
         self._urgent = urgent
         self._queue: asyncio.Queue[tuple[_Rows, asyncio.Future[list[JobId]]]] = asyncio.Queue(
-            MOST_WAITING
+            most_waiting
         )
+        self._answer_s = answer_s
         self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -110,7 +114,7 @@ class Inbox:
         done: asyncio.Future[list[JobId]] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((rows, done))
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._answer_s):
                 return await done
         except (asyncio.QueueFull, TimeoutError):
             # It may still be committed: WhatsApp delivers again and the key makes it one.

@@ -11,7 +11,7 @@ from gateway.errors import MemoryFormatError
 from gateway.jobs import micros
 from gateway.note import Note
 from gateway.ports import Ports
-from gateway.schema import sessions
+from gateway.schema import handovers, sessions
 from gateway.session import Memory
 from vault.errors import GoneError, TamperedError
 
@@ -29,6 +29,8 @@ async def recall(note: Note, ports: Ports) -> Memory:
         # What cannot be read is forgotten: the person is not kept waiting for it.
         log.get().warning("memory.unreadable", error=exc)
         return Memory()
+    if opened.handed_over and not await _in_human_hands(note, ports):
+        opened = session.given_back(opened)
     return session.fresh(opened, int(ports.now().timestamp()))
 
 
@@ -46,6 +48,14 @@ async def remember(tx: AsyncConnection, note: Note, kept: bytes, ports: Ports) -
         .values(conversation=note.job.conversation, tenant=note.tenant.id, **row)
         .on_conflict_do_update(index_elements=[sessions.c.conversation], set_=row)
     )
+
+
+async def _in_human_hands(note: Note, ports: Ports) -> bool:
+    """Whether a handover is open: asked of the rows, for a turn under way may write it again."""
+    mine = (handovers.c.conversation == note.job.conversation) & handovers.c.taken
+    still = select(handovers.c.job).where(mine & handovers.c.closing_recorded_at.is_(None))
+    async with db.reading(ports.engine) as tx:
+        return (await tx.execute(still.limit(1))).first() is not None
 
 
 def _context(note: Note) -> str:

@@ -46,7 +46,7 @@ class Ports:
     the processors that this cell can really reach, by registry id. *asks_transfer_consent* tells
     whether a consent to a transfer could change any decision here: else nobody reads it.
     *simulators* are the ``host:port`` that a development cell's messaging may reach beside its
-    registry row's.
+    registry row's. *erasing* are the countries whose law erases what rested on a withdrawn consent.
     """
 
     region: str
@@ -77,3 +77,4 @@ class Ports:
     egress: Egress
     simulators: tuple[str, ...] = ()
     asks_transfer_consent: bool = False
+    erasing: frozenset[str] = frozenset()

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 
 from audit.errors import AuditError
 from gateway import log, touch
@@ -35,6 +36,7 @@ _PITCH = 440.0
 _LOUDNESS = 3_000  # of 32767
 
 
+@cache
 def tone() -> Audio:
     """Return a second of 440 Hz: nobody's voice, said to be speech, or no adapter would send it."""
     count = int(RATE * TONE_S)

@@ -11,6 +11,7 @@ Receipts that a DPO asks for by a command: a row asks, the running cell answers 
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -38,7 +39,7 @@ class Answer:
     fault: str
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """There is no receipt for this request; its text is the reason code."""
 
 
@@ -81,8 +82,10 @@ async def serve(ports: Ports) -> None:
             await tx.execute(delete(requests).where(old))
     for row in rows:
         try:
-            said = {"document": await _issued(row.tenant, row.subject, row.purpose, ports)}
-        except _Refused as exc:
+            said: dict[str, Any] = {
+                "document": await _issued(row.tenant, row.subject, row.purpose, ports)
+            }
+        except _RefusedError as exc:
             said = {"fault": str(exc)}
         async with ports.engine.begin() as tx:
             await tx.execute(update(requests).where(requests.c.id == row.id).values(said))
@@ -92,7 +95,7 @@ async def _issued(tenant: str, subject: str, purpose: str | None, ports: Ports) 
     rows = await ports.consents.history(tenant, subject)
     rows = [row for row in rows if purpose in {None, row.purpose}]
     if not rows or tenant not in ports.tenants:
-        raise _Refused(NOTHING)
+        raise _RefusedError(NOTHING)
     holder = Holder(
         tenant=ports.tenants[tenant],
         subject=subject,
@@ -113,7 +116,7 @@ async def _jurisdiction(subject: str, ports: Ports) -> str:
         newest = theirs.order_by(decisions.c.at.desc()).limit(1)
         found: str | None = (await tx.execute(newest)).scalar()
     if found is None:  # the number that would say so is known nowhere
-        raise _Refused(UNKNOWN_LAW)
+        raise _RefusedError(UNKNOWN_LAW)
     return found
 
 
@@ -139,5 +142,5 @@ async def _obligations(holder: Holder, ports: Ports) -> Obligations:
     if isinstance(decision, Allowed):
         return decision.obligations
     if isinstance(decision, Denied):
-        raise _Refused(decision.reasons[0] if decision.reasons else "denied")
+        raise _RefusedError(decision.reasons[0] if decision.reasons else "denied")
     raise UndecidedError(decision.reasons)

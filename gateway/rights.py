@@ -95,7 +95,7 @@ async def withdraw(note: Note, ports: Ports) -> None:
     Record the withdrawal of every consent, and undo what rested on them.
 
     What is under way stops before its next touch; what waits ends unheard; what was said is
-    forgotten and, if the tenant's rule is so, what was kept is destroyed. Then it is confirmed.
+    forgotten and, if law or tenant say so, what was kept is destroyed. Then it is confirmed.
     """
     further = [
         purpose
@@ -112,7 +112,7 @@ async def withdraw(note: Note, ports: Ports) -> None:
         await consents.on_record(note, EventType.CONSENT_WITHDRAWN, purpose, shown, ports)
     await consents.answered(note, [SPOKEN, *PURPOSES], ports)
     await erasing.forget(note, ports)
-    if not note.tenant.consents.withdrawal_erases:
+    if not erasing.required(note, ports):
         await tell(note, "withdrawn", ports)
         return
     erased = await erasing.withdrawn(note, ports)

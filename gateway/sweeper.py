@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 
 from audit.errors import EventError
 from audit.model import Event, EventType
-from gateway import db, log, record, subjects
+from gateway import db, erasing, handover, log, record, requested, subjects
 from gateway.inbox import intake_key
 from gateway.jobs import micros
 from gateway.ports import Ports
@@ -26,6 +26,7 @@ from vault import retention
 PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
 REMEMBERED_FOR = timedelta(days=30)  # idempotency keys
 MEMORY_FOR = timedelta(hours=48)  # 24 in human hands, 24 after
+LEFT_WITHIN = timedelta(hours=1)  # no store takes longer; at the start, older ones are looked for
 INTAKE_DAYS = 8  # a parked note's body is needed for 6
 BATCH = 200
 
@@ -44,6 +45,7 @@ class Sweeper:
         self._ports = ports
         self._chores = chores
         self._owner = owner
+        self._looked_back = False
         self._scheduler = AsyncIOScheduler(
             timezone="UTC",
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -51,9 +53,12 @@ class Sweeper:
         ticks: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self.settle, 1.0),
             (self.delete_due, retention_tick_s),
+            (self.destroy_leftovers, retention_tick_s),
             (self.end_stale, 60.0),
             (self.expire, 60.0),
+            (self.tell_closed, 2.0),
             (self.tell_declared, 5.0),
+            (self.issue_requested, 1.0),
             (self.forget, 3600.0),
         ]
         for tick, seconds in ticks:
@@ -62,8 +67,10 @@ class Sweeper:
             )
 
     def start(self) -> None:
-        """Start ticking."""
+        """Start ticking; what came due while nobody looked is looked at first."""
         self._scheduler.start()
+        for tick in (self.end_stale, self.expire, self.forget):
+            self._scheduler.add_job(self._guarded, args=[tick])
 
     @property
     def alive(self) -> bool:
@@ -88,6 +95,12 @@ class Sweeper:
             await retention.sweep(ports.now(), ports.custody, owner=self._owner)
         await record.destructions(ports)
         ports.metrics.overdue(await retention.overdue(ports.now(), ports.engine))
+
+    async def destroy_leftovers(self) -> None:
+        """Destroy what a killed process stored of a job that was taken back meanwhile."""
+        since = self._ports.now() - LEFT_WITHIN if self._looked_back else None
+        await erasing.leftovers(since, self._ports)
+        self._looked_back = True
 
     async def settle(self) -> None:
         """Put what WhatsApp said of our replies on record, and resume jobs that waited for it."""
@@ -137,6 +150,17 @@ class Sweeper:
         for event in await subjects.unrecorded(ports.engine, BATCH):
             await ports.trail.append(event)
             await subjects.recorded(ports.engine, event, ports.now())
+
+    async def tell_closed(self) -> None:
+        """Put closed handovers on record: then the dialogue has their conversations again."""
+        ports = self._ports
+        for event in await handover.unrecorded(ports.engine, BATCH):
+            await ports.trail.append(event)
+            await handover.recorded(ports.engine, event, ports.now())
+
+    async def issue_requested(self) -> None:
+        """Issue the receipts that a command asked for: it cannot write to the log."""
+        await requested.serve(self._ports)
 
     async def forget(self) -> None:
         """Drop idempotency keys, statuses, relay and decision rows older than they need to be."""

@@ -83,7 +83,8 @@ def shows(text: str, where: str) -> bool:
 def _settings(row: Processor) -> Iterator[str]:
     if row.settings.get("on_drift", "suspend") not in ON_DRIFT:
         yield f"settings.on_drift: must be {' or '.join(ON_DRIFT)}"
-    for block in filter(None, row.settings.get("addresses", "").split("|")):
+    blocks = row.settings["addresses"].split("|") if "addresses" in row.settings else []
+    for block in blocks:
         if not _is_block(block):
             yield f"settings.addresses: {block!r} is no CIDR block (write it like 192.0.2.0/24)"
     for name, value in row.settings.items():

@@ -11,7 +11,7 @@ Custody: put, open and destroy artifacts.
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -99,6 +99,10 @@ class Custody:
     async def of_subject(self, subject: str) -> list[Artifact]:
         """Return everything of *subject* that is not yet destroyed, for an erasure."""
         return [ledger.artifact_of(row) for row in await ledger.of_subject(self.engine, subject)]
+
+    async def among(self, artifacts: Sequence[str]) -> list[Artifact]:
+        """Return those of *artifacts* that are not yet destroyed, half-stored ones included."""
+        return [ledger.artifact_of(row) for row in await ledger.among(self.engine, artifacts)]
 
     async def destroy(
         self, artifact: Artifact, *, reason: str, lease: str | None = None

@@ -7,6 +7,7 @@ The custody ledger: every statement about `artifacts` and `retention`, and nothi
 - Times are whole epoch seconds; a clock never moves to a later time by storing again.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +29,8 @@ ROW = (
     retention.c.late_seconds,
 )
 
+MOST_NAMED = 500  # ids in one statement
+
 
 def rows() -> Select[Any]:
     """Return the query of artifacts with their clocks, as `tombstone_of` and the like read."""
@@ -48,6 +51,17 @@ async def of_subject(engine: AsyncEngine, subject: str) -> list[Row[Any]]:
     theirs = rows().where(c.subject == subject, c.state != "destroyed")
     async with reading(engine) as connection:
         return list(await connection.execute(theirs.order_by(c.stored_at, c.id)))
+
+
+async def among(engine: AsyncEngine, idents: Sequence[str]) -> list[Row[Any]]:
+    """Return the rows of those of *idents* that are not yet destroyed."""
+    c, found = artifacts.c, list[Row[Any]]()
+    async with reading(engine) as connection:
+        for first in range(0, len(idents), MOST_NAMED):
+            some = idents[first : first + MOST_NAMED]
+            query = rows().where(c.id.in_(some), c.state != "destroyed")
+            found += await connection.execute(query)
+    return found
 
 
 async def announce(engine: AsyncEngine, row: dict[str, Any], due_at: int) -> None:

@@ -1,20 +1,35 @@
 """
-What a DPO asks and declares of one person: ``consent history`` and ``subject declare``.
+What a DPO asks and declares of one person, in the cell's database, while the gateway runs.
 
-Both work on the cell's database while the gateway runs; the running cell puts what was declared
-on the trail.
+``consent history`` reads. ``subject declare`` writes, and the running cell puts it on the trail.
+``consent receipt`` asks the running cell, which alone can log what it signs, and waits.
 """
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import subjects
+from gateway import requested, subjects
 from gateway.compose.surroundings import now
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, MissingPartError
+from gateway.note import SPOKEN
+from gateway.sections import PURPOSES
 from policy.consents.sql import SqlConsents
 from residency import jurisdiction
+
+WAIT_S = 10.0
+LOOK_EVERY_S = 0.2
+REASONS = {
+    requested.NOTHING: "nothing of this is in the ledger (vocustody consent history shows all)",
+    requested.UNKNOWN_LAW: "whose law holds is not known (vocustody subject declare --residence)",
+}
+
+
+class NoReceiptError(GatewayError):
+    """There is nothing to give a receipt of; the message says why."""
 
 
 class UnknownSubjectError(GatewayError):
@@ -41,6 +56,42 @@ async def history(engine: AsyncEngine, subject: str) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+async def receipt(
+    engine: AsyncEngine,
+    subject: str,
+    purpose: str | None = None,
+    *,
+    wait_s: float = WAIT_S,
+    clock: Callable[[], datetime] = now,
+) -> bytes:
+    """
+    Return a signed receipt of *subject*'s consents, to all purposes or to *purpose* alone.
+
+    Raises:
+        MissingPartError: no cell answered within *wait_s* seconds.
+        NoReceiptError: there is nothing to give a receipt of, or the rules say no.
+        UnknownSubjectError: nobody is known by this pseudonym.
+
+    """
+    if purpose not in {None, SPOKEN, *PURPOSES}:
+        raise NoReceiptError(f"--purpose: one of {', '.join((SPOKEN, *PURPOSES))}")
+    tenant = await _tenant(engine, subject)
+    ident = await requested.ask(engine, subject, tenant, purpose, clock())
+    try:
+        async with asyncio.timeout(wait_s):
+            while (found := await requested.answer(engine, ident)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_EVERY_S)
+    except TimeoutError:
+        raise MissingPartError(
+            f"no running cell answered within {wait_s:.0f} s (start it; its log says what fails)"
+        ) from None
+    finally:
+        await requested.drop(engine, ident)
+    if found.document is None:
+        raise NoReceiptError(REASONS.get(found.fault, f"the rules say no: {found.fault}"))
+    return found.document
 
 
 async def declare(

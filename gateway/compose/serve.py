@@ -29,23 +29,26 @@ def serve(settings: Settings) -> None:
         print(f"vocustody: {note}", file=sys.stderr)
     print(f"vocustody: listening on port {listener.getsockname()[1]}", file=sys.stderr, flush=True)
     watched = _Watched(app(settings))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            watched,
-            log_config=None,
-            access_log=False,
-            lifespan="on",
-            server_header=False,
-            limit_concurrency=MOST_REQUESTS,  # beyond: 503, and WhatsApp delivers again
-            timeout_graceful_shutdown=GRACEFUL_S,
-        )
-    )
+    server = uvicorn.Server(configured(watched))
     try:
         server.run(sockets=[listener])
     except SystemExit:  # uvicorn's word for a lifespan that failed
         if watched.failure is None:
             raise
         raise watched.failure from None
+
+
+def configured(app: ASGIApp, *, most: int = MOST_REQUESTS) -> uvicorn.Config:
+    """Return how *app* is served; who comes beyond *most* gets 503, and WhatsApp comes again."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        limit_concurrency=most,
+        timeout_graceful_shutdown=GRACEFUL_S,
+    )
 
 
 class _Watched:

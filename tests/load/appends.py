@@ -61,6 +61,10 @@ def section(pairs: list[Pair]) -> Section:
     """Return the *pairs* as a section: medians over the rounds."""
     return Section(
         title="3. Audit appends",
+        compared=(
+            "signed, tamper-evident appends to the audit log, against one plain SQLite commit for "
+            "each event (the floor)."
+        ),
         said=(
             "Tasks that each append one event, wait for its receipt, and append the next: "
             "beginnings and ends of touches, as a note makes them. Ours encodes, chains, hashes "

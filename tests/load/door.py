@@ -89,6 +89,10 @@ def section(pairs: list[Pair]) -> Section:
     """Return the *pairs* as a section: medians over the rounds."""
     return Section(
         title="1. Webhooks accepted",
+        compared=(
+            "deliveries a second that `vocustody serve` has made durable, against a bare webhook "
+            "that writes one row for each (the floor)."
+        ),
         said=(
             "Signed deliveries of one reaction each, with distinct message ids, from "
             f"{PEOPLE} people, over keep-alive connections; the generator shares the cores with "

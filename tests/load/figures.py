@@ -38,9 +38,15 @@ class Aim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One table: *said* explains how it was measured, *missing* what could not be, and why."""
+    """
+    One table.
+
+    *compared* says in one sentence what stands against what, *said* how it was measured,
+    *missing* what could not be, and why.
+    """
 
     title: str
+    compared: str = ""
     said: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

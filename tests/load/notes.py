@@ -117,8 +117,8 @@ async def _run(
     await asyncio.gather(*(_agree(person, sounds[0]) for person in persons))
     each = -(-count // people)
     said = await asyncio.gather(*(_speak(person, now, sounds, each) for person in persons))
-    journeys = await _journeys(running, [one for several in said for one in several])
-    return Run(name=name, journeys=journeys, stages=await stages.read(running.cell.url))
+    ways = await journeys(running, [one for several in said for one in several])
+    return Run(name=name, journeys=ways, stages=await stages.read(running.cell.url))
 
 
 async def _agree(person: Person, sound: bytes) -> None:
@@ -151,17 +151,18 @@ async def _news(person: Person, kind: str, old: set[str]) -> Received:
     )
 
 
-async def _journeys(running: Town, said: Sequence[Said]) -> tuple[Journey, ...]:
+async def journeys(running: Town, said: Sequence[Said]) -> tuple[Journey, ...]:
+    """Return the way of each note of *said*, as the cell's trail has it."""
     async with await Trail.read(Folder(running.audit, REGION)) as trail:
         found = [await _journey(trail, one) for one in said]
     return transcribed(found)
 
 
-def transcribed(journeys: Sequence[Journey]) -> tuple[Journey, ...]:
-    """Return *journeys* if each note was heard: an apology is quick, and no figure."""
-    if not all(each.spent_ms(["transcribe"]) for each in journeys):
+def transcribed(ways: Sequence[Journey]) -> tuple[Journey, ...]:
+    """Return *ways* if each note was heard: an apology is quick, and no figure."""
+    if not all(way.spent_ms(["transcribe"]) for way in ways):
         raise RuntimeError("a note was answered without being transcribed")
-    return tuple(journeys)
+    return tuple(ways)
 
 
 async def _journey(trail: Quarters, said: Said) -> Journey:
@@ -182,6 +183,10 @@ def sections(runs: Sequence[Run], missing: Sequence[str] = ()) -> list[Section]:
 def _answered(runs: Sequence[Run], missing: tuple[str, ...]) -> Section:
     return Section(
         title="2. Notes answered",
+        compared=(
+            "the time until a person has an answer, and the gateway's own share of it, against "
+            "the aims; the processors' share is the rest."
+        ),
         said=(
             "Real recordings through `vocustody serve` and a simulator of WhatsApp on the same "
             "cores; each person has agreed before. First response runs from the moment WhatsApp "
@@ -240,23 +245,24 @@ def _aims(run: Run) -> list[Aim]:
             measured=percentile(own, 0.95),
             unit=" ms",
             most=OWN_AIM_MS,
-            why=f"Its largest parts, on average: {largest(_gaps(run), 3, ' ms')}.",
+            why=f"Its largest parts, on average: {largest(gaps_ms(run.journeys), 3, ' ms')}.",
         ),
     ]
 
 
-def _gaps(run: Run) -> dict[str, list[float]]:
+def gaps_ms(ways: Sequence[Journey]) -> dict[str, list[float]]:
     """Return, per gap, its length in every note (0 where a note had none)."""
-    each = [way.gaps_ms() for way in run.journeys]
+    each = [way.gaps_ms() for way in ways]
     names = dict.fromkeys(name for gaps in each for name in gaps)
     return {name: [gaps.get(name, 0.0) for gaps in each] for name in names}
 
 
 def _own(runs: Sequence[Run]) -> Section:
-    found = [_gaps(run) for run in runs]
+    found = [gaps_ms(run.journeys) for run in runs]
     names = dict.fromkeys(name for gaps in found for name in gaps)
     return Section(
         title="2.1 Where the gateway's own share goes",
+        compared="the steps of a note's way with one another, as the trail has them.",
         said=(
             "Between which two entries of a note's trail the time was the gateway's own. "
             "p50 / p95 in ms, in the order of a note's way."
@@ -269,6 +275,7 @@ def _own(runs: Sequence[Run]) -> Section:
 def _histograms(runs: Sequence[Run]) -> Section:
     return Section(
         title="2.2 Stages, by the cell's own histograms",
+        compared="the stages with one another, as the cell itself counts them.",
         said=(
             "From `/metrics`: mean, then p50 / p95 interpolated within the histogram's buckets "
             "(1, 5, 10, 25, 50 ms and so on), in ms. They count the meeting of each person and "

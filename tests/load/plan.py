@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from load import appends, door, notes, rules, sealing
+from load import appends, broker, door, fairness, notes, rules, sealing, vendors
+from load.fairness import Size
 from load.figures import Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Counts: *deliveries* per connections, *events* per producer, notes, questions, seconds."""
+    """
+    Counts: *deliveries* per connections, *events* per producer, notes, questions, seconds.
+
+    *calls* of each kind and *mebibytes* go through the egress broker, *vendor_notes* through each
+    adapter; *flood* is the size of the fairness run.
+    """
 
     deliveries: Mapping[int, int]
     events: Mapping[int, int]
@@ -23,6 +29,10 @@ class Plan:
     seal_seconds: float
     seal_rounds: int
     questions: int
+    calls: int
+    mebibytes: int
+    vendor_notes: int
+    flood: Size
 
 
 FULL = Plan(
@@ -36,6 +46,10 @@ FULL = Plan(
     seal_seconds=0.15,
     seal_rounds=5,
     questions=1_000,
+    calls=300,
+    mebibytes=128,
+    vendor_notes=20,
+    flood=Size(notes=20, people=10, quota=30),
 )
 
 Measurement = Callable[[Path], Awaitable[list[Section]]]
@@ -66,12 +80,26 @@ def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measureme
     async def policy(directory: Path) -> list[Section]:
         return [await rules.measure(directory, questions=plan.questions)]
 
+    async def calls(directory: Path) -> list[Section]:
+        return await broker.measure(
+            directory, calls=plan.calls, mebibytes=plan.mebibytes, rounds=plan.rounds
+        )
+
+    async def clouds(directory: Path) -> list[Section]:
+        return [await vendors.measure(directory, notes=plan.vendor_notes)]
+
+    async def fair(directory: Path) -> list[Section]:
+        return [await fairness.measure(directory, now=now, size=plan.flood)]
+
     return {
         "webhooks": webhooks,
         "notes": answers,
         "appends": trail,
         "seals": seals,
         "policy": policy,
+        "broker": calls,
+        "vendors": clouds,
+        "fairness": fair,
     }
 
 

@@ -1,7 +1,7 @@
 """Policy decisions: `policy.decide` on both engines, against a function with one answer."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +14,12 @@ from support.policy_world import HOMES, NOTICE, NOW, REGIONS, STAGES, asking, ro
 from policy import bundle, decide, jurisdictions
 from policy.bundle import Bundle
 from policy.embedded import EmbeddedEngine
-from policy.model import Allowed, Decision, Question, Stage
+from policy.model import GROUNDS, Allowed, Decision, Question, Stage
 from policy.opa import OpaEngine
 from policy.ports import PolicyEngine
 from residency import registry
 
-SYNTHETIC = 60
+SIZES = (60, 300)  # processors
 WARM_UP = 0.1  # of the questions, asked before and not counted
 NO_OPA = "policy on OPA: not measured: no opa"
 
@@ -33,8 +33,8 @@ async def measure(directory: Path, *, questions: int) -> Section:
     ]
     asked = (asked * (questions // len(asked) + 1))[:questions]
     rows, floor = [], await _floor(asked)
-    for name, bundled in (("shipped registry", shipped()), (f"{SYNTHETIC} processors", _many())):
-        async for engine, waits in _engines(directory / name.split()[0], bundled, asked):
+    for number, (name, bundled) in enumerate(_worlds()):
+        async for engine, waits in _engines(directory / str(number), bundled, asked):
             rows.append(_row(f"{engine}, {name}", waits, floor))
     rows.append(_row("floor: a function that returns a constant", floor, floor))
     return section(rows, missing=() if opa.binary() else (NO_OPA,))
@@ -44,6 +44,10 @@ def section(rows: list[tuple[str, ...]], *, missing: tuple[str, ...]) -> Section
     """Return the *rows* as a section."""
     return Section(
         title="5. Policy decisions",
+        compared=(
+            "a whole decision by the embedded engine and by an OPA server over REST, against a "
+            "bare function call (the floor)."
+        ),
         said=(
             "`policy.decide.decide`, one question after the other: the question is checked and "
             "digested, the engine evaluates, the answer is held against the bundle. Every answer "
@@ -113,22 +117,32 @@ def shipped() -> Bundle:
     return _build(list(registry.load(today=today, development=True).rows()))
 
 
-def _many() -> Bundle:
+def _worlds() -> Iterator[tuple[str, Bundle]]:
+    """Yield what is measured: ours, and more processors, at home only and abroad too."""
+    yield "shipped registry", shipped()
+    for size in SIZES:
+        yield f"{size} processors", _many(size)
+        yield f"{size} processors, every ground", _many(size, GROUNDS)
+
+
+def _many(size: int, grounds: Sequence[str] = ()) -> Bundle:
     places = [(service, region) for service in STAGES for region in REGIONS]
     return _build(
         [
             row(f"{service}.{number}.{region}", service, region)
-            for number in range(SYNTHETIC // len(places) + 1)
+            for number in range(size // len(places) + 1)
             for service, region in places
-        ][:SYNTHETIC]
+        ][:size],
+        grounds,
     )
 
 
-def _build(rows: list[dict[str, Any]]) -> Bundle:
+def _build(rows: list[dict[str, Any]], grounds: Sequence[str] = ()) -> Bundle:
     return bundle.build(
         bundle.load(),
         processors=rows,
         jurisdictions=jurisdictions.load(),
         tenants={"acme": {}},
         notices=[NOTICE],
+        grounds=grounds,
     )

@@ -2,21 +2,42 @@
 
 import math
 import os
+import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from load import door, durable, journey, machine, notes, page, plan, rules, sender, stages
+from load import (
+    bare_relay,
+    broker,
+    door,
+    durable,
+    fairness,
+    journey,
+    machine,
+    notes,
+    page,
+    plan,
+    rules,
+    sender,
+    stages,
+    town,
+    vendors,
+)
 from load.__main__ import status
+from load.fairness import Size, Turn
 from load.figures import Aim, Section, figure, largest, percentile
 from load.journey import Journey, Span
 from load.plan import Plan
 from load.sender import Volley
+from support.egress import head, vendor
 from support.policy_world import asking
 
 from gateway.demo.graph import Line
 from policy.embedded import EmbeddedEngine
+from residency.model import Passage
+from residency.proxy import Broker
 
 AT = datetime(2026, 11, 22, 14, 15, tzinfo=UTC)
 TINY = Plan(
@@ -30,6 +51,10 @@ TINY = Plan(
     seal_seconds=0.001,
     seal_rounds=1,
     questions=24,
+    calls=2,
+    mebibytes=1,
+    vendor_notes=1,
+    flood=Size(notes=2, people=2, quota=60, lead_s=0),
 )
 TITLES = (
     "1. Webhooks accepted",
@@ -39,6 +64,10 @@ TITLES = (
     "3. Audit appends",
     "4. Seal and open",
     "5. Policy decisions",
+    "6. Calls through the egress broker",
+    "6.1 Throughput of a tunnel",
+    "7. Notes through the cloud vendors' adapters",
+    "8. Fairness between tenants",
 )
 ROWS = {
     "webhooks": {"2, alone", "2, at work"},
@@ -46,6 +75,16 @@ ROWS = {
     "appends": {"2"},
     "seals": {"16 KiB", "40 KiB", "1 MiB", "16 MiB"},
     "policy": {"OPA server, shipped registry", "OPA server, 60 processors"},
+    "broker": {
+        "HTTP, ticket, tunnel and new connection",
+        "TLS, ticket, tunnel and new connection",
+        "broker",
+    },
+    "vendors": {
+        "Google Speech: adapter, ticket and broker",
+        "Azure Speech: adapter, ticket and broker",
+    },
+    "fairness": {fairness.ALONE, fairness.LIMITED, fairness.SHARED},
 }
 
 
@@ -70,6 +109,7 @@ async def test_each_measurement_runs(
     assert {row[0] for row in rows} >= ROWS[name]
     for section in sections:
         assert section.title in TITLES
+        assert section.compared
         assert not section.missing
         assert all(len(row) == len(section.head) for row in section.rows)
 
@@ -81,6 +121,7 @@ def test_all_measurements_are_tested() -> None:
 
 SECTION = Section(
     title="1. Webhooks accepted",
+    compared="ours against the floor.",
     said="How.",
     head=("Connections", "ours /s"),
     rows=(("1", "500"),),
@@ -100,6 +141,8 @@ def test_the_page_holds_every_section_and_what_was_missed() -> None:
 
     for title in TITLES:
         assert f"## {title}\n" in text
+        assert f"- **{title}**: ours against the floor.\n" in text
+    assert f"\n{len(TITLES)} met, {len(TITLES)} missed.\n" in text
     assert "| date | 2026-11-22 14:15 UTC |" in text
     assert "| accepted, ours to floor | at least 0.800 | 0.500 | **no** |" in text
     assert "| first response p95 | at most 3.00 s | 0.900 s | yes |" in text
@@ -246,6 +289,83 @@ async def test_a_denial_is_no_figure() -> None:
     with pytest.raises(RuntimeError, match=r"consent\.missing"):
         await rules.waits_ms(engine, bundled, [asking(consent=None)])
     await engine.aclose()
+
+
+def _waited(milliseconds: float) -> Journey:
+    return Journey(window=Span("answered", 0.0, milliseconds / 1000), touches=(), facts=())
+
+
+@pytest.mark.parametrize(
+    ("p95", "met"), [((300.0, 360.0), True), ((300.0, 361.0), False), ((300.0, 250.0), True)]
+)
+def test_fairness_is_growth_over_the_same_cell_alone(
+    p95: tuple[float, float],
+    met: bool,  # noqa: FBT001
+) -> None:
+    """An aim held against any other yardstick is another aim; the contrast has none."""
+    turns = [
+        Turn(name=name, ways=(_waited(100), _waited(wait)), flooded=9)
+        for name, wait in zip((fairness.ALONE, fairness.LIMITED), p95, strict=True)
+    ]
+    turns.append(Turn(name=fairness.SHARED, ways=(_waited(9_000),), flooded=9))
+
+    found = fairness.section(turns, TINY.flood)
+
+    (aim,) = found.aims
+    assert aim.measured == pytest.approx((p95[1] / p95[0] - 1) * 100)
+    assert aim.met is met
+    assert f"delivered → text sent {figure((p95[1] - p95[0]) / 2)} ms" in aim.why
+
+
+def test_what_a_neighbour_sets_stays_with_the_neighbour() -> None:
+    """A quota written into the wrong tenant's table would limit the wrong one."""
+    settings = '[cell]\n[[tenants]]\nid = "fernruf"\n[[tenants]]\nid = "lautwerk"\n'
+
+    text = town.extended(settings, {"lautwerk": "[tenants.limits]\nconcurrency = 1"})
+
+    first, second = tomllib.loads(text)["tenants"]
+    assert first == {"id": "fernruf"}
+    assert second == {"id": "lautwerk", "limits": {"concurrency": 1}}
+
+
+def test_a_vendor_that_failed_is_no_figure() -> None:
+    """A refusal may be quicker than any answer."""
+    vendors.heard(vendors.SAID)
+    with pytest.raises(RuntimeError, match="did not say"):
+        vendors.heard("")
+
+
+@pytest.mark.anyio
+async def test_a_tunnel_that_was_refused_is_no_figure() -> None:
+    """Nobody times a call that never reached the vendor."""
+    egress = Broker()
+    await egress.start()
+
+    with pytest.raises(RuntimeError, match="no tunnel: 407"):
+        await broker.tunnelled(egress.proxy, head(Passage()), None)
+    await egress.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_call_that_the_vendor_did_not_answer_is_no_figure() -> None:
+    """Bytes that come back may be an error page."""
+    async with vendor() as world:  # it echoes
+        caller = broker.Caller(broker.Vendor(port=world.port, trust=None), Broker())
+
+        with pytest.raises(RuntimeError, match="did not answer"):
+            await caller.direct()
+
+
+@pytest.mark.anyio
+async def test_the_bare_relay_carries_what_it_is_given() -> None:
+    """A yardstick that drops bytes is faster than it should be."""
+    async with vendor() as world, bare_relay.relaying("127.0.0.1", world.port) as proxy:
+        reader, writer = await broker.tunnelled(proxy, head(Passage()), None)
+        writer.write(b"x" * 200_000)
+        got = await reader.readexactly(200_000)
+        writer.close()
+
+    assert got == bytes(world.got) == b"x" * 200_000
 
 
 def _line(secret: str) -> Line:

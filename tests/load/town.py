@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +19,17 @@ SCRIPTED = Path(__file__).parents[1] / "corpus" / "registry" / "scripted.toml"
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """A running cell on *directory*, its one line, and the world that line belongs to."""
+    """A running cell on *directory*, a line of each tenant, and the world they belong to."""
 
     world: GraphWorld
-    line: Line
+    lines: Mapping[str, Line]
     cell: CellProcess
     directory: Path
+
+    @property
+    def line(self) -> Line:
+        """Return the line of the tenant that every town has."""
+        return self.lines[TENANT]
 
     @property
     def database(self) -> Path:
@@ -55,44 +60,60 @@ async def town(
     now: Callable[[], datetime],
     registry: Path | None,
     languages: tuple[str, ...] = ("en",),
+    neighbours: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Town]:
-    """Run a cell under *directory* until the block ends; None is the shipped registry."""
+    """
+    Run a cell under *directory* until the block ends.
+
+    A *registry* of None is the shipped one; *neighbours* are further tenants by id, each with
+    the rest of its settings (TOML).
+    """
     world = GraphWorld(now)
-    line = world.line()
+    more = neighbours or {}
+    lines = {name: world.line(f"120255502{at:02d}") for at, name in enumerate((TENANT, *more))}
     async with serve(world):
-        cell = CellProcess(_settings(directory, world, line, registry, languages), lines=[line])
+        plans = [_plan(name, line, languages) for name, line in lines.items()]
+        config = _settings(directory, world, plans, registry)
+        config.write_text(extended(config.read_text(), more))
+        cell = CellProcess(config, lines=list(lines.values()))
         try:
             await cell.start()
-            yield Town(world, line, cell, directory)
+            yield Town(world, lines, cell, directory)
         finally:
             await cell.stop()
 
 
-def _settings(
-    directory: Path,
-    world: GraphWorld,
-    line: Line,
-    registry: Path | None,
-    languages: tuple[str, ...],
-) -> Path:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token = directory / "admin"
-    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        file.write(ADMIN)
-    plan = TenantPlan(
-        id=TENANT,
-        controller="Fernruf GmbH",
+def extended(settings: str, more: Mapping[str, str]) -> str:
+    """Return *settings* (TOML) with *more* in the tables of the tenants after the first."""
+    head, *tenants = settings.split("[[tenants]]")
+    tables = zip(tenants, ["", *more.values()], strict=True)
+    return "[[tenants]]".join([head, *(f"{table}\n{rest}\n" for table, rest in tables)])
+
+
+def _plan(name: str, line: Line, languages: tuple[str, ...]) -> TenantPlan:
+    return TenantPlan(
+        id=name,
+        controller=f"{name.title()} GmbH",
         jurisdiction="DE",
         languages=languages,
         line=line,
         assistant=ASSISTANT,
     )
+
+
+def _settings(
+    directory: Path, world: GraphWorld, plans: Sequence[TenantPlan], registry: Path | None
+) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token = directory / "admin"
+    with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write(ADMIN)
     return write_settings(
         directory,
         cell="eu-1",
         region=REGION,
         graph_url=world.url,
-        tenants=[plan],
+        tenants=plans,
         registry=registry,
         more='[admin]\ntoken_file = "admin"',
     )

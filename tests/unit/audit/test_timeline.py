@@ -49,7 +49,8 @@ _STORY = _leaves(
             (
             "At 2026-11-19 13:59:59 UTC the recording a_1 was unknown to us; nobody was handling"
             " it. Next, from 14:01:02 to 14:01:03 UTC, stt.example.eu-central (eu-central) handled"
-            " it: transcribe, done, under decision d_1 (declared nothing, observed stt.example)."
+            " it: transcribe, done, under decision d_1 (declared nothing; observed host"
+            " stt.example, peer unknown, TLS not seen (tunnel), bytes out unknown)."
             ),
         ),
         (
@@ -58,8 +59,8 @@ _STORY = _leaves(
             "At 2026-11-19 14:00:05 UTC the recording a_1 was announced: WhatsApp held it, we did"
             " not, and we do not know where (Meta may use it elsewhere for up to 60 minutes);"
             " nobody was handling it. Next, from 14:01:02 to 14:01:03 UTC, stt.example.eu-central"
-            " (eu-central) handled it: transcribe, done, under decision d_1 (declared nothing,"
-            " observed stt.example)."
+            " (eu-central) handled it: transcribe, done, under decision d_1 (declared nothing;"
+            " observed host stt.example, peer unknown, TLS not seen (tunnel), bytes out unknown)."
             ),
         ),
         (
@@ -67,9 +68,10 @@ _STORY = _leaves(
             (
             "At 2026-11-19 14:01:02 UTC the recording a_1 was kept sealed in eu-central (cell of"
             " fernruf); stt.example.eu-central (eu-central) was handling it: transcribe, since"
-            " 14:01:02 UTC, under decision d_1 (declared nothing, observed stt.example). Next, from"
-            " 14:01:20 UTC (no end recorded), stt.example.eu-central (eu-central) handled"
-            " it: transcribe, open, under no decision."
+            " 14:01:02 UTC, under decision d_1 (declared nothing; observed host stt.example, peer"
+            " unknown, TLS not seen (tunnel), bytes out unknown). Next, from 14:01:20 UTC (no end"
+            " recorded), stt.example.eu-central (eu-central) handled it: transcribe, open, under no"
+            " decision."
             ),
         ),
         (
@@ -102,12 +104,30 @@ _DECLARED = {
     ("observed", "said"),
     [
         (
-            {"host": "stt.example:443", "peers": ["192.0.2.1"], "tls": "TLSv1.3 stt.example"},
-            "stt.example:443 at 192.0.2.1 by TLSv1.3 stt.example)",
+            {
+                "host": "stt.example:443",
+                "peers": ["192.0.2.1", "192.0.2.2"],
+                "tls": "TLSv1.3 stt.example",
+                "bytes": 41_233,
+            },
+            (
+                "host stt.example:443, peer 192.0.2.1 and 192.0.2.2, TLSv1.3 stt.example,"
+                " 41,233 bytes out)"
+            ),
         ),
-        ({"peer": "192.0.2.1"}, "at 192.0.2.1)"),
-        ({"region": "eastus"}, "nothing of the connection, which says of itself eastus)"),
-        ({}, "nothing of the connection)"),
+        (
+            {"peer": "192.0.2.1", "region": "eastus"},
+            (
+                "host unknown, peer 192.0.2.1, TLS not seen (tunnel), bytes out unknown;"
+                " attested by vendor: eastus)"
+            ),
+        ),
+        ({"region": "eastus"}, "nothing (unknown); attested by vendor: eastus)"),
+        (
+            {"refused": ["oauth2.example:443 host.not_granted"]},
+            "no connection, refused oauth2.example:443 host.not_granted)",
+        ),
+        ({}, "nothing (unknown))"),
     ],
 )
 def test_what_was_observed_stands_beside_what_was_declared(
@@ -121,7 +141,7 @@ def test_what_was_observed_stands_beside_what_was_declared(
 
     sentence = whereabouts("a_1", START + timedelta(seconds=1), leaves).sentence
 
-    assert f"(declared stt.example:443 in westeurope (NL), observed {said}" in sentence
+    assert f"(declared westeurope (NL), host stt.example:443; observed {said}" in sentence
 
 
 def test_a_connection_nobody_declared_says_so() -> None:
@@ -134,7 +154,10 @@ def test_a_connection_nobody_declared_says_so() -> None:
 
     (entry,) = timeline(leaves)
 
-    assert compared(entry) == "declared nothing, observed stt.example at 192.0.2.1"
+    assert compared(entry) == (
+        "declared nothing; observed host stt.example, peer 192.0.2.1, TLS not seen (tunnel),"
+        " bytes out unknown"
+    )
 
 
 def test_destroyed_but_not_verified_is_not_observed() -> None:

@@ -7,7 +7,7 @@ from support.desk import GRACE_S, Desk
 
 from audit.errors import AppendError
 from audit.model import EventType
-from gateway import conclude, phrases
+from gateway import conclude, memory, phrases
 from gateway.broker import Broker
 from gateway.conclude import Case
 from gateway.demo.graph import DROP
@@ -107,6 +107,21 @@ async def test_a_final_no_ends_the_job_on_record(desk: Desk, broker: Broker, not
     [ended] = [e for e in desk.trail.seen if e.type is EventType.JOB_ENDED]
     assert (ended.outcome, ended.detail) == ("refused", {"reason": "region.unknown"})
     assert await broker.buried() == 0
+
+
+@pytest.mark.anyio
+async def test_a_final_no_is_told_to_somebody_and_leaves_the_dialogue_at_work(
+    desk: Desk, broker: Broker, note: Note
+) -> None:
+    """The person was told that someone will look: then someone must be able to see it."""
+    await after(DeniedError(("region.unknown",)), note, desk, broker)
+
+    [row] = await desk.rows(handovers)
+    assert (row.job, row.reason, row.taken) == (note.job.id, "region.unknown", False)
+    assert desk.texts() == [phrases.say("handover", "en")]
+    opened = [e for e in desk.trail.seen if e.type is EventType.HANDOVER_OPENED]
+    assert [event.outcome for event in opened] == ["region.unknown"]
+    assert not (await memory.recall(await desk.typed(), desk.ports)).handed_over
 
 
 @pytest.mark.anyio

@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from support.desk import TENANT, WORDS, Desk
+from support.desk import RAW_AUDIO_S, TENANT, WORDS, Desk
 
 from audit.model import EventType
 from gateway import phrases, turns
 from gateway.errors import ConsentNeededError, LeaseLostError
-from gateway.jobs import Job, State
+from gateway.jobs import TAKEN_BACK, WITHDRAWN, Job, State
 from gateway.note import Note, artifact, link
 from gateway.schema import sessions
 from gateway.sections import Consents
+from gateway.subjects import declare
+from gateway.sweeper import LEFT_WITHIN, Sweeper
 from gateway.whatsapp.payload import Identity, Revoked, Text
 from residency.model import Processor, Transcript
 from vault.model import Artifact, Kind, Label
@@ -289,6 +292,103 @@ async def test_a_tenant_may_leave_it_to_the_clocks_and_then_says_when(desk: Desk
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("residence", [None, "FR"])
+async def test_a_tenant_can_only_tighten_what_the_law_says(
+    desk: Desk, residence: str | None
+) -> None:
+    """GDPR Art. 17(1)(b) leaves no choice, whichever of the person's laws it is."""
+    settings = Consents.model_construct(withdrawal_erases=False)
+    tenant = desk.ports.tenants[TENANT].model_copy(update={"consents": settings})
+    desk.with_ports(tenants={TENANT: tenant}, erasing=frozenset({residence or "DE"}))
+    await desk.consents()
+    note = await answered(desk)
+    if residence:
+        at = desk.ports.now()
+        await declare(desk.ports.engine, note.subject, TENANT, at=at, residence=residence)
+    desk.clock.move(1)
+
+    await stop(desk)
+
+    assert await kept(desk, note) == []
+    assert desk.texts()[-1] == say("withdrawn_erased")
+
+
+async def died_late(desk: Desk, reason: str) -> Note:
+    """Return a note that was taken back, and whose process died after storing it too late."""
+    note = await desk.spoken()
+    await desk.ports.jobs.discard(note.job.artifact, reason)
+    due = desk.ports.now() + timedelta(seconds=RAW_AUDIO_S)
+    for kind in (Kind.RAW_AUDIO, Kind.TRANSCRIPT):
+        await desk.ports.custody.put(b"late", note.label(kind), due)
+    return note
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("reason", sorted(TAKEN_BACK))
+@pytest.mark.parametrize("hours", [0, 30])
+async def test_what_a_killed_process_stored_too_late_is_destroyed_at_the_next_tick(
+    desk: Desk, reason: str, hours: int
+) -> None:
+    """Else it would lie there until its clock, and nobody had promised that."""
+    note = await died_late(desk, reason)
+    desk.clock.move(hours * 3600)
+
+    for _ in range(2):
+        await Sweeper(desk.ports, owner="eu-1/aa").destroy_leftovers()
+
+    assert await kept(desk, note) == []
+    gone = [e for e in desk.trail.seen if e.type is EventType.ARTIFACT_DESTROYED]
+    assert len(gone) == 2
+    assert {event.detail["reason"] for event in gone} == {reason}
+
+
+@pytest.mark.anyio
+async def test_a_later_tick_looks_at_what_ended_lately(desk: Desk) -> None:
+    """The first one looked at everything: the table of jobs only grows."""
+    sweeper = Sweeper(desk.ports, owner="eu-1/aa")
+    await sweeper.destroy_leftovers()
+    note = await died_late(desk, WITHDRAWN)
+    desk.clock.move(LEFT_WITHIN.total_seconds() - 1)
+
+    await sweeper.destroy_leftovers()
+
+    assert await kept(desk, note) == []
+
+
+@pytest.mark.anyio
+async def test_leftovers_are_of_what_was_taken_back_and_not_held(desk: Desk) -> None:
+    """Other people's work, other refusals and legal holds are none of its business."""
+    await desk.consents()
+    done, refused = await answered(desk), await died_late(desk, "window.closed")
+    held = await died_late(desk, WITHDRAWN)
+    async with desk.ports.engine.begin() as tx:
+        mine = retention.c.artifact == held.job.artifact
+        await tx.execute(update(retention).where(mine).values(hold="case-1"))
+
+    await Sweeper(desk.ports, owner="eu-1/aa").destroy_leftovers()
+
+    assert len(await kept(desk, done)) == len(Kind)
+    assert await kept(desk, refused) == [Kind.RAW_AUDIO, Kind.TRANSCRIPT]
+    assert await kept(desk, held) == [Kind.RAW_AUDIO]
+
+
+@pytest.mark.anyio
+async def test_an_object_that_cannot_be_deleted_does_not_hold_up_the_others(desk: Desk) -> None:
+    """Its row stays, and so does the next try."""
+    first = await died_late(desk, WITHDRAWN)
+    for path in [p for p in (desk.directory / "objects").rglob("*") if p.is_file()]:
+        path.unlink()
+        path.mkdir()  # a directory is no object, and cannot be unlinked as one
+    second = await died_late(desk, WITHDRAWN)
+
+    await Sweeper(desk.ports, owner="eu-1/aa").destroy_leftovers()
+
+    assert await kept(desk, second) == []
+    ids = [artifact(first.job.artifact, kind) for kind in Kind]
+    assert len(await desk.ports.custody.among(ids)) == 2
+
+
+@pytest.mark.anyio
 async def test_what_was_said_is_forgotten_with_the_consent(desk: Desk) -> None:
     """The memory of the conversation holds words that the consent had opened."""
     await desk.consents()
@@ -359,12 +459,10 @@ async def test_a_message_taken_back_while_it_is_stored_is_destroyed(desk: Desk) 
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("seconds", [0, 1])
-async def test_a_note_that_stop_overtook_ends_without_a_question(desk: Desk, seconds: int) -> None:
+async def test_a_note_that_stop_overtook_ends_without_a_question(desk: Desk) -> None:
     """It was said before the withdrawal: asking again at once would be nagging (Art. 7(3))."""
     await desk.consents()
     queued = await desk.hear(desk.recording())
-    desk.clock.move(seconds)
     await stop(desk)
 
     with pytest.raises(LeaseLostError):

@@ -320,8 +320,34 @@ async def test_what_was_found_is_settled_without_being_asked(found: Findings, tr
 def test_a_touch_says_what_was_seen() -> None:
     """What the touch recorded is what is compared: no second account of it."""
     detail = {"host": "h", "peer": "p", "peers": ["p"], "tls": "t", "region": "r", "bytes": 7}
+    detail |= {"refused": ["h:1 host.not_granted"]}
 
-    assert findings.seen(detail) == Observed(host="h", peer="p", peers=("p",), tls="t", region="r")
+    assert findings.seen(detail) == Observed(
+        host="h",
+        peer="p",
+        peers=("p",),
+        tls="t",
+        region="r",
+        refused=("h:1 host.not_granted",),
+    )
+
+
+@pytest.mark.anyio
+async def test_what_the_broker_refused_is_told_and_suspends_nobody(
+    found: Findings, trail: Trail, metrics: Metrics
+) -> None:
+    """A client that tries another host is a bug or worse; a hundred hosts are not a flood."""
+    for number in range(100):
+        tried = f"h{number}.vendor.example:443 host.not_granted"
+        found.consider(ROW, Observed(refused=(tried,)))
+    await found.settle()
+
+    opened = await leaves(trail)
+    assert len(opened) == findings.MOST_NOTES
+    assert {(e.outcome, e.detail["kind"], e.detail["severity"]) for e in opened} == {
+        ("noted", "refused", "warn")
+    }
+    assert found.suspended() == ()
 
 
 @pytest.mark.anyio

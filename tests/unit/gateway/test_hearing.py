@@ -12,16 +12,18 @@ from gateway.demo.graph import DROP, Trick
 from gateway.errors import (
     AudioRefusedError,
     ConsentNeededError,
+    LeaseLostError,
     MediaGoneError,
     MediaRefusedError,
     SilentError,
 )
-from gateway.jobs import LEASE_S
+from gateway.jobs import LEASE_S, WITHDRAWN
 from gateway.note import Note
 from gateway.session import Memory
 from policy.model import ConsentState
 from residency.errors import NoProcessorError, ProcessorBusyError
 from residency.model import Audio, Transcript
+from vault.errors import GoneError
 from vault.model import Kind
 
 
@@ -158,6 +160,30 @@ async def test_media_that_is_gone_or_wrong_is_not_kept(
 
     assert await desk.ports.custody.describe(note.job.artifact) is None
     assert desk.types("touch.ended")[:1] == ["touch.ended fetch"]
+
+
+@pytest.mark.anyio
+async def test_a_recording_that_was_destroyed_is_not_fetched_again(desk: Desk, note: Note) -> None:
+    """WhatsApp still has it for days: fetching it anew would begin the life that just ended."""
+    kept = await hearing.keep(note, Kind.RAW_AUDIO, b"gone", RAW_AUDIO_S, desk.ports)
+    await desk.ports.custody.destroy(kept, reason="retention.expired")
+
+    with pytest.raises(GoneError):
+        await hearing.words(note, Memory(), desk.ports)
+
+    assert desk.fetched() == []
+    assert desk.types("touch.began") == []
+
+
+@pytest.mark.anyio
+async def test_what_was_taken_back_is_not_even_stored(desk: Desk, note: Note) -> None:
+    """An engine that answers late answers nobody: storing and destroying it would be a risk."""
+    await desk.ports.jobs.discard(note.job.artifact, WITHDRAWN)
+
+    with pytest.raises(LeaseLostError):
+        await hearing.keep(note, Kind.TRANSCRIPT, b"late", 60, desk.ports)
+
+    assert desk.types("artifact.stored") == []
 
 
 @pytest.mark.anyio

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
@@ -38,12 +39,12 @@ def parsed(*updates: Message | Status) -> Parsed:
 class World:
     """An inbox with real keys and a real database."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, path: Path) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, path: Path, **limits: Any) -> None:
         self.engine = engine
         self.told: list[str] = []
         keys = Keys(engine, LocalKeyring(path / "keys"), region="eu-central", now=clock)
         self.custody = Custody(engine, keys, LocalObjects(path / "objects"), now=clock)
-        self.inbox = Inbox(engine, keys, self.custody, now=clock, committed=self._told)
+        self.inbox = Inbox(engine, keys, self.custody, now=clock, committed=self._told, **limits)
 
     def _told(self, found: Sequence[str]) -> None:
         self.told += found
@@ -142,6 +143,41 @@ async def test_a_stopped_inbox_accepts_nothing(world: World) -> None:
 
     with pytest.raises(NotAcceptedError, match="stopped"):
         await world.inbox.accept("t", parsed(message("1")))
+
+
+@pytest.fixture
+async def stuck(cell_db: AsyncEngine, clock: Clock, tmp_path: Path) -> AsyncIterator[World]:
+    """Yield an inbox with room for one, whose database does not answer; others never wait long."""
+    world = World(cell_db, clock, tmp_path, most_waiting=1, answer_s=0.3)
+    world.inbox.start()
+    await world.inbox.accept("t", parsed(message("0")))  # its keys are known from now on
+    async with cell_db.begin():  # SQLite's one connection
+        yield world
+    await world.inbox.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_waits_too_long_for_the_database_is_refused(stuck: World) -> None:
+    """WhatsApp gives up after a while: an honest 503 is sooner, and is delivered again."""
+    async with asyncio.timeout(5):
+        with pytest.raises(NotAcceptedError, match=r"database\.slow"):
+            await stuck.inbox.accept("t", parsed(message("1")))
+
+
+@pytest.mark.anyio
+async def test_more_than_the_queue_holds_is_refused_at_once(stuck: World) -> None:
+    """Memory is finite: a flood while the database is away must not end the process."""
+    waiting = []
+    for name in ("1", "2"):  # the writer has the first in hand, the second is in the queue
+        waiting += [asyncio.create_task(stuck.inbox.accept("t", parsed(message(name))))]
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    with pytest.raises(NotAcceptedError, match=r"database\.slow"):
+        await stuck.inbox.accept("t", parsed(message("3")))
+
+    assert not any(task.done() for task in waiting), "refused at once, not after a while"
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def test_conversations_differ_by_person_and_number() -> None:

@@ -14,6 +14,7 @@ from gateway.errors import ChannelBusyError
 from gateway.note import Note
 from gateway.passage import LOST, leaving
 from gateway.permit import permitted
+from gateway.touch import folded
 from policy.model import Allowed, Stage
 from residency.errors import EgressError, ProcessorBusyError
 from residency.model import Contact, Grant, Observed, Passage

@@ -1,28 +1,30 @@
 """The ticks: what is due stays due until it is done, and is then on record."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import capture_logs
-from support.desk import RAW_AUDIO_S, Desk, until
+from support.desk import RAW_AUDIO_S, TENANT, Desk, until
 
 from audit.errors import AppendError
 from audit.model import EventType
-from gateway import hearing, outbox, turns
+from gateway import handover, hearing, outbox, requested, turns
 from gateway.demo.graph import ACCEPT_THEN_DROP
 from gateway.errors import ChannelUnknownError, WaitingError
-from gateway.jobs import Job, Unclaimed, micros
+from gateway.jobs import WITHDRAWN, Job, Unclaimed, micros
 from gateway.note import Note
 from gateway.outbox import Body, Kind
 from gateway.permit import permitted
-from gateway.schema import inbox, relay, replies, sessions, statuses
+from gateway.schema import inbox, relay, replies, requests, sessions, statuses
 from gateway.session import Memory
 from gateway.sweeper import INTAKE_DAYS, MEMORY_FOR, PARKED_FOR, REMEMBERED_FOR, Sweeper
 from gateway.whatsapp.payload import Text
 from policy.model import Stage
 from vault.errors import GoneError
+from vault.model import Kind as Artifact
 
 
 @pytest.fixture
@@ -316,3 +318,47 @@ async def test_times_of_other_rows_are_not_touched(desk: Desk, sweeper: Sweeper)
     await sweeper.forget()
 
     assert len(await desk.rows(relay)) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tick", ["consent.expired", "job.ended", "inbox"])
+async def test_what_came_due_while_the_cell_was_down_is_looked_at_first(
+    desk: Desk, sweeper: Sweeper, tick: str
+) -> None:
+    """A cell that restarts more often than a tick comes would otherwise never get to it."""
+    note = await desk.spoken()
+    await desk.ports.jobs.park(note.job, "consent.missing")
+    await desk.consents()
+    desk.clock.move(REMEMBERED_FOR.total_seconds() + 1)
+
+    async def done() -> bool:
+        return not await desk.rows(inbox) if tick == "inbox" else bool(desk.types(tick))
+
+    sweeper.start()
+    await until(done)
+    await sweeper.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_is_closed_asked_for_or_left_over_is_seen_to_by_the_clock(desk: Desk) -> None:
+    """Each has a tick: a function that nobody calls gives nothing back."""
+    await desk.consents()
+    note = await desk.spoken()
+    await desk.ports.jobs.discard(note.job.artifact, WITHDRAWN)
+    due = desk.ports.now() + timedelta(seconds=RAW_AUDIO_S)
+    await desk.ports.custody.put(b"late", note.label(Artifact.RAW_AUDIO), due)
+    handed = await desk.typed()
+    await handover.hand_over(handed, "person.asked", desk.ports)
+    at = desk.ports.now()
+    await handover.close(desk.ports.engine, handed.job.id, by="Grace", at=at)
+    await requested.ask(desk.ports.engine, note.subject, TENANT, "training", at)
+    sweeper = Sweeper(desk.ports, owner="eu-1/aa", retention_tick_s=0.05)
+
+    async def done() -> bool:
+        told = set(desk.types("handover.closed", "artifact.destroyed"))
+        [request] = await desk.rows(requests)
+        return len(told) == 2 and str(request.fault) == requested.NOTHING
+
+    sweeper.start()
+    await until(done)
+    await sweeper.aclose()

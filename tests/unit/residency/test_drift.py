@@ -134,6 +134,55 @@ def test_the_first_address_is_no_difference() -> None:
     assert found(Observed(peer="192.0.2.1")) == []
 
 
+BLOCKS = replace(ROW, settings={"addresses": "192.0.2.0/25|2001:db8:1::/48"})
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "192.0.2.127", "2001:db8:1::5"])
+def test_an_address_of_the_regions_blocks_is_no_difference(peer: str) -> None:
+    """Where the blocks are declared, a machine not met before is still the region's."""
+    seen = drift.compare(BLOCKS, Observed(peer=peer), at=AT, known_peers={"192.0.2.9"})
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.128", "198.51.100.1", "2001:db8:2::1"])
+def test_an_address_outside_the_regions_blocks_is_elsewhere(peer: str) -> None:
+    """A vendor without a region header is caught by where its machines stand, the first time."""
+    (seen,) = drift.compare(BLOCKS, Observed(peers=("192.0.2.1", peer)), at=AT)
+
+    assert (seen.kind, seen.observed, seen.severity) == (Kind.PEER, peer, Severity.CRITICAL)
+    assert seen.suspends(BLOCKS)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "address.not_global", "bytes.early", "host.literal", "host.not_granted", "limit.grant",
+        "target.malformed", "tls.malformed", "tls.missing", "tls.other_name",
+    ],
+)  # fmt: skip
+def test_what_the_broker_kept_from_leaving_is_a_warning(code: str) -> None:
+    """Nothing left, so nobody is suspended; but a client that tries is one to look at."""
+    tried = f"oauth2.vendor.example:443 {code}"
+
+    (seen,) = drift.compare(ROW, Observed(refused=(tried, tried)), at=AT)
+
+    assert (seen.kind, seen.observed, seen.severity) == (Kind.REFUSED, tried, Severity.WARN)
+    assert seen.declared == f"{HOST}:443"
+    assert not seen.suspends(ROW)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["connect.failed", "connect.late", "grant.expired", "name.unresolved", "tunnel.idle"],
+)
+def test_a_vendor_that_was_not_reached_tried_nothing(code: str) -> None:
+    """A bad day of the network is no finding about where data goes."""
+    refused = (f"{HOST}:443 {code}", "egress.lost")
+
+    assert found(Observed(refused=refused)) == []
+
+
 def test_a_row_may_warn_instead() -> None:
     """Where a header is known to be wrong, the operator says so and keeps the service."""
     (seen,) = drift.compare(ROW, Observed(region="eastus"), at=AT)

@@ -313,6 +313,8 @@ def test_an_unknown_pin_is_refused(tmp_path: Path) -> None:
         ({"pin": "none+host"}, "settings.pin: 'none+host'"),
         ({"pin": "query+query", "query.region": "westeurope"}, "settings.pin: 'query+query'"),
         ({"on_drift": "ignore"}, "settings.on_drift: must be suspend or warn"),
+        ({"addresses": "192.0.2.0/24|"}, "addresses: '' is no CIDR block"),
+        ({"addresses": "192.0.2.0/24|10.0.0.1/8"}, "addresses: '10.0.0.1/8' is no CIDR block"),
         ({"in_use_elsewhere_minutes": "-1"}, "in_use_elsewhere_minutes: '-1' is no whole number"),
     ],
 )

@@ -1,0 +1,134 @@
+"""The commands about one person, and about who has their conversation."""
+
+import json
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from support.settings import Configure
+
+from gateway import cli, db, migrations, settings
+from gateway.compose import stores
+from gateway.jobs import micros
+from gateway.schema import aliases, handovers, subjects
+from policy.consents.sql import SqlConsents
+from policy.model import Consent, ConsentState
+
+AT = datetime(2026, 11, 19, 14, 14, tzinfo=UTC)
+SUBJECT = "s_" + "1" * 32
+JOB = "j_" + "2" * 32
+OTHER = "j_" + "3" * 32
+
+
+def within(config: Path, act: Callable[[AsyncEngine], Coroutine[Any, Any, Any]]) -> Any:
+    """Return what *act* returns with the cell's database."""
+
+    async def run() -> Any:
+        engine = db.connect(stores.database_url(settings.load(config)))
+        try:
+            return await act(engine)
+        finally:
+            await engine.dispose()
+
+    return anyio.run(run)
+
+
+async def populate(engine: AsyncEngine) -> None:
+    """Have one person, one consent, and two handovers of their conversation."""
+    await migrations.upgrade(engine)
+    row = Consent(
+        id="c_1", tenant="clinic", subject=SUBJECT, purpose="transcribe_and_answer",
+        state=ConsentState.GRANTED, at=1_763_000_000, expires_at=1_794_000_000,
+        notice_version="1", notice_sha256="0" * 64, language="en", channel="whatsapp",
+        evidence="",
+    )  # fmt: skip
+    await SqlConsents(engine).record(row)
+    open_ = {"tenant": "clinic", "conversation": "c", "subject": SUBJECT, "at": micros(AT)}
+    async with engine.begin() as tx:
+        alias = {"alias": "k", "tenant": "clinic", "subject": SUBJECT}
+        await tx.execute(insert(aliases).values(**alias))
+        for job in (JOB, OTHER):
+            row_ = open_ | {"job": job, "reason": "person.asked"}
+            await tx.execute(insert(handovers).values(**row_))
+
+
+@pytest.fixture
+def cell(configure: Configure) -> Path:
+    """Return the settings of a cell that is not running."""
+    config = configure()
+    settings.load(config).cell.data.mkdir(mode=0o700)
+    within(config, populate)
+    return config
+
+
+def test_history_is_told_as_text_and_json(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a DPO shows an authority, and what their script reads."""
+    assert cli.main(["consent", "history", SUBJECT, "--config", str(cell)]) == 0
+    text = capsys.readouterr().out
+    assert cli.main(["consent", "history", SUBJECT, "--json", "--config", str(cell)]) == 0
+
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["purpose"], row["state"]) == ("transcribe_and_answer", "granted")
+    assert f"notice_sha256={'0' * 64}" in text
+
+
+def test_what_is_declared_is_printed_and_kept(
+    cell: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It adds to what was declared before; the running cell puts it on the trail."""
+    for option in (["--residence", "FR"], ["--minor"]):
+        assert cli.main(["subject", "declare", SUBJECT, *option, "--config", str(cell)]) == 0
+
+    async def kept(engine: AsyncEngine) -> Any:
+        async with engine.connect() as tx:
+            return (await tx.execute(select(subjects))).one()
+
+    row = within(cell, kept)
+    assert (row.residence, row.minor, row.recorded_at) == ("FR", True, None)
+    assert "residence=FR  minor=True" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("consent", "history", "s_nobody"), "no such subject"),
+        (("consent", "receipt", "s_nobody"), "no such subject"),
+        (("consent", "receipt", SUBJECT, "--purpose", "all"), "transcribe_and_answer"),
+        (("subject", "declare", SUBJECT), "nothing to declare"),
+        (("subject", "declare", SUBJECT, "--residence", "Germany"), "country code"),
+        (("handovers", "close", JOB), "by"),
+        (("handovers", "close", JOB, "--by", " "), "--by"),
+        (("handovers", "close", "j_0", "--by", "Grace"), "no open handover"),
+    ],
+)
+def test_what_cannot_be_done_exits_2(
+    cell: Path, command: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says what was wrong with it."""
+    assert cli.main([*command, "--config", str(cell)]) == 2
+
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.out == ""
+
+
+def test_a_handover_is_closed_once_and_the_others_are_told(
+    cell: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who closes one of two must know that the bot is still silent."""
+    close = ["--by", "Grace", "--config", str(cell)]
+
+    assert cli.main(["handovers", "close", JOB, *close]) == 0
+    assert "1 more of this conversation" in capsys.readouterr().out
+    assert cli.main(["handovers", "close", JOB, *close]) == 2
+    capsys.readouterr()
+    assert cli.main(["handovers", "list", "--json", "--config", str(cell)]) == 0
+
+    assert [row["job"] for row in json.loads(capsys.readouterr().out)] == [OTHER]
+    assert cli.main(["handovers", "close", OTHER, *close]) == 0
+    assert capsys.readouterr().out == f"{OTHER}: closed by Grace\n"
