@@ -214,6 +214,7 @@ class Arriving:
             message.data,
             forward=forward,
             tenant=tenant,
+            sender=sender,
             cell=self._cell,
             key=self._key,
             secrets_=receiver.app_secrets,
@@ -230,7 +231,7 @@ class Arriving:
                 region=self._region,
                 detail={
                     "basis": "observed",
-                    "cell": sender[:32],
+                    "cell": sender,
                     "jobs": jobs,
                     "sealed_sha256": hashlib.sha256(message.data).hexdigest(),
                 },

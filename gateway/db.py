@@ -39,6 +39,7 @@ def connect(url: str, *, pool_size: int = 5) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine.pool, "invalidate", _let_go)
     return engine
 
 
@@ -63,6 +64,18 @@ def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
 def _begin(connection: Any) -> None:
     reading = connection.get_execution_options().get("reading")
     connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
+
+
+def _let_go(connection: Any, _entry: ConnectionPoolEntry, _exc: BaseException | None) -> None:
+    """
+    Roll back on a connection that was given up because its task was cancelled.
+
+    aiosqlite closes it in a thread of its own, and SQLite keeps a closed connection with an open
+    cursor alive, with its write lock: the next writer would wait for garbage to be collected.
+    """
+    driver = connection.driver_connection
+    if driver is not None and driver._connection is not None:  # noqa: SLF001 - it has no such method
+        driver._tx.put_nowait((None, driver._connection.rollback))  # noqa: SLF001 - same
 
 
 def reading(engine: AsyncEngine) -> AsyncConnection:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import db, log
@@ -28,7 +29,7 @@ from gateway.schema import decisions as table
 from policy import canonical
 from policy.replay import Fault, Gone, Stored
 from vault.custody import Custody
-from vault.errors import GoneError, TamperedError
+from vault.errors import GoneError, KeyringError, TamperedError
 
 FLUSH_S = 0.2
 RETRY_S = 5.0
@@ -113,11 +114,22 @@ class Decisions:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
                 # Sealed before the transaction begins: keys come over the same connection.
-                await self._insert([await self._row(made) for made in batch])
+                await self._insert([row for made in batch if (row := await self._sealed(made))])
             except BaseException:
                 self._waiting.extendleft(reversed(batch))
                 self._trim()
                 raise
+
+    async def _sealed(self, made: Made) -> dict[str, Any] | None:
+        """Return the row of *made*, or None for one that can never be written: others wait."""
+        try:
+            return await self._row(made)
+        except (KeyringError, SQLAlchemyError, OSError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, it is wrong for good
+            log.get().error("decisions.unkept", error=type(exc).__name__)
+            self._metrics.unkept("row.unusable", 1)
+            return None
 
     async def forget(self, now: datetime) -> None:
         """Delete what is older than it needs to be."""
@@ -160,6 +172,8 @@ class Decisions:
         return row | {"at": micros(made.at), "sealed": sealed}
 
     async def _insert(self, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
         insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         async with self._engine.begin() as tx:
             await tx.execute(insert(table).on_conflict_do_nothing(), rows)

@@ -21,10 +21,11 @@ from residency.errors import NoProcessorError, ProcessorBusyError, ProcessorErro
 from residency.model import Observed, Passage
 
 DEADLINE_S = {"speak": 10.0, "transcribe": 20.0, "understand": 5.0}  # inside the cell
-VENDOR_S = 5.0  # of one try outside it: a slow vendor leaves time for the next
-VENDORS_S = 8.0  # of all tries outside it
+VENDOR_S = 2.5  # of one try outside it: a silent vendor leaves time for the next
+VENDORS_S = 4.5  # of all tries outside it: within 5 s a person hears something
+LONG_S = 10.0  # of a recording: for each second more, a vendor has a fifth of one more
 LEAST_S = 0.5  # with less than this left a vendor is not worth a touch
-MOST_TRIES = 3
+MOST_TRIES = 3  # outside the cell
 WAIT_S = 2.0
 STAGE = {"speak": "tts", "transcribe": "stt", "understand": "nlu"}
 
@@ -50,24 +51,28 @@ async def through(
     adapters: Mapping[str, Adapter],
     call: Callable[[Adapter, Passage], Awaitable[Answer]],
     ports: Ports,
+    *,
+    seconds: float = 0.0,
 ) -> Answer:
     """
-    Return the first answer of *call* over the allowed *adapters*.
+    Return the first answer of *call* over the allowed *adapters*; *seconds* is a recording's.
 
     Raises `NoProcessorError` when none is left; a processor's own error never leaves here.
     """
     left = [processor for processor in allowed.processors if processor in adapters]
     now = asyncio.get_running_loop().time
-    vendors_until = now() + VENDORS_S
-    for _ in range(MOST_TRIES):
+    more_s = max(0.0, seconds - LONG_S) / 5
+    vendors_until, vendors_tried = now() + VENDORS_S + more_s, 0
+    while True:
         chosen = await _chosen(left, note.tenant.id, ports)
         left.remove(chosen)
         deadline_s = DEADLINE_S[action]
-        if ports.processors[chosen].hosts:
-            deadline_s = min(VENDOR_S, vendors_until - now())
         try:
-            if deadline_s < LEAST_S and ports.processors[chosen].hosts:
-                continue
+            if ports.processors[chosen].hosts:
+                deadline_s = min(VENDOR_S + more_s, vendors_until - now())
+                if deadline_s < LEAST_S or vendors_tried == MOST_TRIES:
+                    continue
+                vendors_tried += 1
             answer = await _touch(
                 note, allowed, action, artifact, chosen, adapters, call, ports, deadline_s
             )
@@ -80,7 +85,6 @@ async def through(
             return answer
         finally:
             ports.limits.leave(chosen, note.tenant.id)
-    raise NoProcessorError(f"{MOST_TRIES} processors were tried")
 
 
 async def _chosen(left: Sequence[str], tenant: str, ports: Ports) -> str:

@@ -5,7 +5,7 @@ Updates for another cell's number: sealed to that cell at once, and durable befo
   cell elsewhere. The front door keeps none of it: each update is sealed to the other cell's
   public key in memory, and only ciphertext is written. It has no key to open it again.
 - Sealing is HPKE base mode (RFC 9180: X25519, HKDF-SHA256, AES-256-GCM), bound to its id,
-  tenant and cell. Base mode proves no sender, so a MAC under the tenant's app secret, which
+  tenant and both cells. Base mode proves no sender, so a MAC under the tenant's app secret, which
   both cells have, stands before the update: who can write to a stream cannot invent updates.
 """
 
@@ -52,9 +52,11 @@ class Post:
     secret: bytes = field(repr=False)
 
 
-def seal(update: Update, *, forward: str, tenant: str, target: Target, secret: bytes) -> bytes:
-    """Return *update* sealed to *target* under the id *forward*."""
-    context = _context(forward, tenant, target.cell)
+def seal(
+    update: Update, *, forward: str, tenant: str, sender: str, target: Target, secret: bytes
+) -> bytes:
+    """Return *update* sealed by the cell *sender* to *target* under the id *forward*."""
+    context = _context(forward, tenant, sender, target.cell)
     body = msgspec.json.encode(update)
     return _SUITE.encrypt(_mac(secret, context, body) + body, target.key, context)
 
@@ -64,12 +66,13 @@ def unseal(
     *,
     forward: str,
     tenant: str,
+    sender: str,
     cell: str,
     key: X25519PrivateKey,
     secrets_: Sequence[bytes],
 ) -> Update:
     """
-    Return the update that *sealed* holds for this *cell*.
+    Return the update that *sealed* holds for this *cell*, from the cell *sender*.
 
     Raises:
         ForwardError: it was not sealed to us under this id and tenant (``forward.sealed``), not
@@ -77,7 +80,7 @@ def unseal(
             no update (``forward.update``).
 
     """
-    context = _context(forward, tenant, cell)
+    context = _context(forward, tenant, sender, cell)
     try:
         opened = _SUITE.decrypt(sealed, key, context)
     except (InvalidTag, ValueError):
@@ -91,8 +94,8 @@ def unseal(
         raise ForwardError("forward.update") from None
 
 
-def _context(forward: str, tenant: str, cell: str) -> bytes:
-    return b"\x00".join(part.encode() for part in ("vocustody/forward/1", forward, tenant, cell))
+def _context(*parts: str) -> bytes:
+    return b"\x00".join(part.encode() for part in ("vocustody/forward/1", *parts))
 
 
 def _mac(secret: bytes, context: bytes, body: bytes) -> bytes:
@@ -116,11 +119,13 @@ class Forwards:
         engine: AsyncEngine,
         posts: Mapping[str, Post],
         *,
+        cell: str,
         now: Callable[[], datetime],
         wake: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._posts = posts
+        self._cell = cell
         self._now = now
         self._wake = wake
 
@@ -152,7 +157,14 @@ class Forwards:
         post = self._posts[tenant]
         target = post.numbers[update.phone_number_id]
         forward = f"f_{secrets.token_hex(16)}"
-        sealed = seal(update, forward=forward, tenant=tenant, target=target, secret=post.secret)
+        sealed = seal(
+            update,
+            forward=forward,
+            tenant=tenant,
+            sender=self._cell,
+            target=target,
+            secret=post.secret,
+        )
         if len(sealed) > LIMIT:
             raise NotAcceptedError("forward.too_large")
         return {

@@ -64,6 +64,7 @@ async def words(note: Note, known: Memory, ports: Ports) -> Transcript:
             ports.hearing,
             lambda processor, passage: _transcribe(processor, audio, languages, passage),
             ports,
+            seconds=audio.seconds,
         )
     seconds = allowed.obligations.transcript_seconds
     await keep(note, Kind.TRANSCRIPT, msgspec.json.encode(heard), seconds, ports)

@@ -76,14 +76,19 @@ class Inbox:
         )
         self._answer_s = answer_s
         self._writer: asyncio.Task[None] | None = None
+        self._closing = False
+        self._idle = asyncio.Event()  # no transaction is open
 
     def start(self) -> None:
         """Start the writer."""
+        self._closing = False
         self._writer = asyncio.create_task(self._write(), name="inbox")
 
     async def aclose(self) -> None:
-        """Stop the writer; deliveries that are still waiting are not accepted."""
-        if self._writer:
+        """Stop the writer after its transaction; deliveries that still wait are not accepted."""
+        self._closing = True
+        if self._writer and not self._writer.done():
+            await self._idle.wait()
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
         while not self._queue.empty():
@@ -92,7 +97,7 @@ class Inbox:
     @property
     def alive(self) -> bool:
         """Whether a delivery would be written."""
-        return self._writer is not None and not self._writer.done()
+        return self._writer is not None and not self._writer.done() and not self._closing
 
     async def accept(self, tenant: str, parsed: Parsed) -> list[JobId]:
         """
@@ -165,7 +170,9 @@ class Inbox:
 
     async def _write(self) -> None:
         while True:
+            self._idle.set()
             batch = [await self._queue.get()]
+            self._idle.clear()
             while not self._queue.empty() and len(batch) < BATCH:
                 batch.append(self._queue.get_nowait())
             try:

@@ -24,6 +24,7 @@ from residency.model import Grant, Observed, Passage, Processor, Service
 from residency.ports import Egress
 
 MARGIN_S = 1.0
+ADMIT_S = 1.0
 LOST = "egress.lost"
 
 
@@ -91,8 +92,9 @@ async def _admitted(
     grant: Grant, processor: Processor, options: Mapping[str, str], egress: Egress
 ) -> Passage:
     try:
-        return replace(await egress.admit(grant), options=options)
-    except EgressError:
+        async with asyncio.timeout(ADMIT_S):
+            return replace(await egress.admit(grant), options=options)
+    except (EgressError, TimeoutError):
         if processor.service is Service.MESSAGING:
             raise ChannelBusyError("egress.closed") from None
         raise ProcessorBusyError(f"{processor.id}: egress.closed") from None

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import structlog
 from nats.errors import Error as NatsError
@@ -39,6 +40,7 @@ class Worker:
         self._owner = owner
         self._slots = slots
         self._busy: set[asyncio.Task[None]] = set()
+        self._holders: dict[str, asyncio.Task[Any]] = {}
         self._pulls: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -83,10 +85,30 @@ class Worker:
             await (told.done() if pause is None else told.again(pause))
             return
         crashpoint.reach("job.claimed")
+        await self._take_over(job)
         with structlog.contextvars.bound_contextvars(job=job.id, trace=job.trace):
             async with _beating(told, job, self._ports):
                 pause_s = await self._work(job)
         await (told.done() if pause_s is None else told.again(pause_s))
+
+    async def _take_over(self, job: Job) -> None:
+        """
+        End our own earlier work on *job*, which has lost its lease, and wait for its end.
+
+        Or its touch would be closed as killed while it is still under way.
+        """
+        earlier = self._holders.get(job.id)
+        this = asyncio.current_task()
+        if this is not None:
+            self._holders[job.id] = this
+            this.add_done_callback(partial(self._left, job.id))
+        if earlier is not None and earlier is not this and not earlier.done():
+            earlier.cancel()
+            await asyncio.wait([earlier])
+
+    def _left(self, job: str, task: asyncio.Task[Any]) -> None:
+        if self._holders.get(job) is task:
+            del self._holders[job]
 
     async def _work(self, job: Job) -> float | None:
         """Run *job*; return None when it is over, or the seconds until its next try."""

@@ -201,7 +201,9 @@ def _files(raw: bytes) -> Iterator[tuple[str, bytes]]:
                 name = entry.name.removeprefix("/")
                 _named(name, seen)
                 yield name, content.read()
-    except tarfile.TarError as exc:
+    except BundleError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - hostile headers make the parser raise anything
         raise BundleError(f"not a tar archive ({type(exc).__name__})") from None
 
 

@@ -7,6 +7,10 @@ A cell follows its source of bundles: fetch, verify, pass the gate, keep, swap; 
   the source is reached. What a server has not swapped to yet is not confirmed.
 - The order on disk is: release, then state; in memory: one assignment. Who is killed in
   between has the old release or the new one.
+- Kept is not admitted: the last release, a pin and what a server may still have stand the gate
+  of this process, whatever they stood before. The settings may have been tightened since.
+- What was refused may have come at a bad moment (a busy machine, a full disk), and its source
+  will not send it again: it is looked at once more every `REST_S` seconds.
 """
 
 import asyncio
@@ -26,6 +30,7 @@ from policy.release import Releases, State
 from policy.signing import PublicKey
 
 TICK_S = 2.0  # how long a pin waits at most
+REST_S = 60  # what was refused costs a rehearsal no more often than this
 STALE_S = 900  # from here on somebody is told; what stops at 24 h, the rules say
 
 
@@ -64,6 +69,10 @@ class Follower:
         self._source, self._keys, self._poll_s = source, keys, poll_s
         self._deadline_s = deadline_s
         self._good: str | None = None  # what the source publishes, if it passed the gate
+        self._raw: bytes | None = None  # what the source publishes, while it has not passed
+        self._looked: int | None = None  # when it was last held against the gate
+        self._admitted = set[str]()
+        self._barred = dict[str, tuple[int, str]]()  # kept, but refused: when, and why
         self._pin: str | None = None
         self._state: State
         self._offered: Packed
@@ -91,6 +100,11 @@ class Follower:
         return max(0, self._now() - self._state.confirmed)
 
     @property
+    def alive(self) -> bool:
+        """Tell whether the source is followed; who has none has nothing to lose."""
+        return self._source is None or (self._task is not None and not self._task.done())
+
+    @property
     def offered(self) -> Packed:
         """Return the release that a server of ours should have, as it was published last."""
         return self._offered
@@ -106,20 +120,22 @@ class Follower:
         """
         before = self._releases.state
         if built is not None:
-            await gate.admit(built, expected=self._expected, newest=gate.NEVER, now=self._now())
+            await self._admit(built, gate.NEVER)
             self._releases.keep(built)
             await self._enforce(built, before)
-        elif before is not None and (last := self._last(before)) is not None:
+        elif before is not None and (last := await self._last(before)) is not None:
             await self._enforce(last, before)
         else:
             packed = await self._candidate(await self._fetched(), before)
             self._good = packed.bundle.revision
             await self._enforce(packed, before)
+            if self._pin is None:
+                self._releases.forgive()
 
-    def _last(self, before: State) -> Packed | None:
+    async def _last(self, before: State) -> Packed | None:
         try:
             self._pin = self._releases.pinned
-            return self._releases.load(self._pin or before.revision, keys=self._keys)
+            return await self._kept(self._pin or before.revision)
         except BundleError as exc:
             self._refuse(exc)
             return None
@@ -134,7 +150,7 @@ class Follower:
         """Begin with *packed*; a server may still have what was in force before."""
         revision = packed.bundle.revision
         release = self._opened(packed.bundle)
-        older = self._older(revision, before) if self._served and before else None
+        older = await self._older(revision, before) if self._served and before else None
         self._active = Active(
             older or release, strange=self._wanted.set, deadline_s=self._deadline_s
         )
@@ -145,10 +161,10 @@ class Follower:
         self._state = self._releases.activate(packed, at=at)
         self._offered = packed
 
-    def _older(self, revision: str, before: State) -> Release | None:
+    async def _older(self, revision: str, before: State) -> Release | None:
         older = before.previous if before.revision == revision else before.revision
         try:
-            return self._opened(self._releases.load(older, keys=self._keys).bundle)
+            return self._opened((await self._kept(older)).bundle)
         except BundleError:
             return None
 
@@ -185,13 +201,13 @@ class Follower:
     def _repinned(self) -> bool:
         try:
             return self._releases.pinned != self._pin
-        except PolicyError:
+        except (PolicyError, OSError):
             return True
 
     async def _tried(self) -> None:
         try:
             await self.poll()
-        except (PolicyError, OSError) as exc:
+        except Exception as exc:  # noqa: BLE001 - no publication may be the last that is looked at
             self._told("policy.poll_failed", reason=type(exc).__name__)
 
     async def poll(self) -> None:
@@ -213,33 +229,65 @@ class Follower:
 
     async def _look(self) -> None:
         raw = await self._source.newest() if self._source else None
-        if raw is None:
+        if raw is not None:
+            self._good, self._raw, self._looked = None, raw, None
+        if self._raw is None or self._resting(self._looked):
             return
-        self._good = None
+        self._looked = self._now()
         try:
-            packed = await self._candidate(raw, self._state)
+            packed = await self._candidate(self._raw, self._state)
         except BundleError as exc:
             self._refuse(exc)
             return
+        self._raw = None
         self._releases.forgive()
         self._good = packed.bundle.revision
         if self._good == self._state.revision:
             self._offered = packed  # signed anew, perhaps by another key
 
+    def _resting(self, since: int | None) -> bool:
+        return since is not None and 0 <= self._now() - since < REST_S
+
     async def _candidate(self, raw: bytes, before: State | None) -> Packed:
         """Return the release in *raw*, verified, admitted and kept; raise `BundleError`."""
-        packed = archive.unpack(raw, keys=self._keys)
-        newest = before.newest if before else gate.NEVER
-        await gate.admit(packed, expected=self._expected, newest=newest, now=self._now())
+        try:
+            packed = archive.unpack(raw, keys=self._keys)
+        except BundleError:
+            self._raw = None  # these bytes will never be another bundle
+            raise
+        await self._admit(packed, before.newest if before else gate.NEVER)
         self._releases.keep(packed)
         return packed
+
+    async def _kept(self, revision: str) -> Packed:
+        """Return the kept *revision*, admitted by this process; raise `BundleError`."""
+        packed = self._releases.load(revision, keys=self._keys)
+        if revision in self._admitted:
+            return packed
+        since, fault = self._barred.get(revision, (None, ""))
+        if self._resting(since):
+            raise BundleError(fault)
+        try:
+            await self._admit(packed, gate.NEVER)
+        except BundleError as exc:
+            self._barred[revision] = self._now(), str(exc)
+            raise
+        return packed
+
+    async def _admit(self, packed: Packed, newest: tuple[int, str]) -> None:
+        await gate.admit(packed, expected=self._expected, newest=newest, now=self._now())
+        self._admitted.add(packed.bundle.revision)
 
     async def _turn(self, revision: str | None) -> None:
         """Enforce the kept *revision*, or have the server's next answers held against it too."""
         expected = self.active.staged or self.active.facts
-        if revision is None or revision == expected.revision:
+        if revision is None or revision == expected.revision == self._state.revision:
             return
-        packed = self._releases.load(revision, keys=self._keys)
+        try:
+            packed = await self._kept(revision)
+        except BundleError as exc:
+            self._refuse(exc)
+            raise
         if revision == self.active.facts.revision:
             await self.active.unstage()
         else:

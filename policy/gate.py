@@ -2,7 +2,8 @@
 What a bundle must stand before it is enforced.
 
 - It is no older than the newest that was ever admitted, unless somebody rolls back.
-- Its processors are those of this cell's registry, in the registry's regions and at its hosts.
+- Its processors are those of this cell's registry, in the registry's regions and at its hosts,
+  under contracts no better than those filed there: a publication may end one, not make one.
 - It sends data abroad on no ground that the cell's settings do not name, and what they tighten
   for a tenant is tightened.
 - Each question of the deny corpus, and each request of the access corpus, gets a well-formed no
@@ -13,6 +14,7 @@ That the archive is whole and signed, that its revision is its content's and tha
 to the portable subset, `archive.unpack` has seen to. Every refusal names the fault.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,11 +156,34 @@ def _faults(bundle: Bundle, expected: Expected) -> Iterator[str]:
                 for key in _OURS
                 if row[key] != ours[key]
             )
+            yield from (f"processor {row['id']}: {fault}" for fault in _unfiled(row, ours))
     for ground in sorted(set(bundle.data["grounds"]) - expected.grounds):
         yield f"ground {ground}: not among this cell's [policy] grounds"
     for tenant, overlay in expected.tightened.items():
         given = bundle.data["tenants"].get(tenant, {})
         yield from (f"tenant {tenant}: {fault}" for fault in _loosened(given, overlay))
+
+
+def _unfiled(given: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what *given* claims and the contract of *ours* does not say."""
+    if (given["contract_expires"] or math.inf) > (ours["contract_expires"] or math.inf):
+        yield "contract_expires is later than the registry's (0 is never)"
+    if given["review_expires"] > ours["review_expires"]:
+        yield "review_expires is later than the registry's"
+    if ours["options"].items() - given["options"].items():
+        yield "options lack some of the registry's"
+    spoken, agreed = set(given["languages"]), set(ours["languages"])  # none is every language
+    if agreed and (not spoken or spoken - agreed):
+        yield "languages are more than the registry's"
+    if not all(_covered(tool, ours["transfers"]) for tool in given["transfers"]):
+        yield "transfers are more, or for longer, than the registry's"
+
+
+def _covered(tool: Mapping[str, Any], filed: Sequence[Mapping[str, Any]]) -> bool:
+    return any(
+        {**tool, "expires": ours["expires"]} == ours and tool["expires"] <= ours["expires"]
+        for ours in filed
+    )
 
 
 def _loosened(given: Mapping[str, Any], overlay: Mapping[str, Any]) -> Iterator[str]:

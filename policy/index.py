@@ -115,7 +115,7 @@ def _shelf(rows: Rows, law: Law, ways: Ways, region: str) -> dict[str, dict[str,
 
 def _part(row: Mapping[str, Any], law: Law, ways: Mapping[str, Any], region: str) -> str:
     # Where transfers are free, the cell may stand abroad, but data does not travel on from there.
-    if row["region"] == region or (law["transfers"] == "restricted" and _home(row, law)):
+    if row["region"] == region or {row["region"], region} <= set(law["regions"]):
         return "home"
     return "abroad" if row["id"] in ways else ""
 

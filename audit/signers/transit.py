@@ -8,6 +8,7 @@ made to hand the key out. A log stays on the key version it was opened with.
 import asyncio
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any, Self
 
 import hvac
@@ -21,17 +22,36 @@ class TransitSigner:
     """Signs with version *version* of a transit key; see `Signer`."""
 
     def __init__(
-        self, client: hvac.Client, name: str, mount: str, *, public_key: bytes, version: int
+        self,
+        client: hvac.Client,
+        name: str,
+        mount: str,
+        *,
+        public_key: bytes,
+        version: int,
+        token: Callable[[], str] | None = None,
     ) -> None:
         self._client = client
+        self._token = token
         self._name = name
         self._mount = mount
         self._public_key = public_key
         self._version = version
 
     @classmethod
-    async def open(cls, client: hvac.Client, name: str, *, mount: str = "transit") -> Self:
-        """Return the signer of key *name*, made if absent; `SignerError` if it is no Ed25519."""
+    async def open(
+        cls,
+        client: hvac.Client,
+        name: str,
+        *,
+        mount: str = "transit",
+        token: Callable[[], str] | None = None,
+    ) -> Self:
+        """
+        Return the signer of key *name*, made if absent; `SignerError` if it is no Ed25519.
+
+        *token* returns the token in force: one with a short life is renewed outside.
+        """
         try:
             key = await asyncio.to_thread(_read, client, name, mount)
             version, public = _newest(key)
@@ -39,7 +59,7 @@ class TransitSigner:
             raise SignerError(f"transit key {name}: {type(exc).__name__}") from None
         except (KeyError, TypeError, ValueError):
             raise SignerError(f"transit key {name}: not an Ed25519 key we can read") from None
-        return cls(client, name, mount, public_key=public, version=version)
+        return cls(client, name, mount, public_key=public, version=version, token=token)
 
     @property
     def public_key(self) -> bytes:
@@ -57,6 +77,11 @@ class TransitSigner:
             raise AppendError(f"transit key {self._name}: no signature in the answer") from None
 
     def _sign(self, encoded: str) -> Any:
+        if self._token is not None:
+            try:
+                self._client.token = self._token()
+            except (OSError, ValueError) as exc:  # its file is being written, or is gone
+                raise AppendError(f"transit token: {type(exc).__name__}") from None
         return self._client.secrets.transit.sign_data(
             self._name, hash_input=encoded, key_version=self._version, mount_point=self._mount
         )

@@ -142,10 +142,12 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     doors = Doors(
         tenants={tenant.id: door(tenant) for tenant in settings.tenants},
         inbox=inbox,
-        forwards=Forwards(ports.engine, crossings.posts(settings), now=now, wake=departures.wake),
+        forwards=Forwards(
+            ports.engine, crossings.posts(settings), cell=ports.cell, now=now, wake=departures.wake
+        ),
         metrics=ports.metrics,
     )
-    vitals = _vitals(settings, ports, broker, keyring, running)
+    vitals = _vitals(settings, ports, broker, keyring, ruled, running)
     vitals.warnings = {"policy_stale": lambda: ruled.age() >= STALE_S}
     return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer)
 
@@ -266,6 +268,7 @@ def _vitals(
     ports: Ports,
     broker: Broker,
     keyring: Keyring,
+    ruled: Rules,
     running: Mapping[str, Part],
 ) -> Vitals:
     async def keys_ready() -> bool:
@@ -284,6 +287,9 @@ def _vitals(
     async def connected() -> bool:
         return broker.connected and await broker.pending() >= 0
 
+    async def followed() -> bool:
+        return ruled.following()
+
     async def decidable() -> bool:
         # A question that the rules deny for lack of facts is still an answer.
         return not isinstance(await ports.decide(probe(ports.region, now())), Undecided)
@@ -295,6 +301,7 @@ def _vitals(
         "egress": lambda: exits.ready(ports.egress),
         "keyring": keys_ready,
         "policy": decidable,
+        "policy_source": followed,
         "trail": trail_open,
     }
     token = settings.admin.token_file

@@ -47,6 +47,9 @@ async def engines(
     """
     Build and warm the adapters of the cell's own region; a missing engine is said aloud.
 
+    Vendors elsewhere are built where the settings hold their credentials: whether anything may
+    go there is each decision's to say.
+
     Vendors' certificates must lead to *roots* (PEM; None = each client's own).
     """
     found = Engines()
@@ -56,7 +59,8 @@ async def engines(
         Service.UNDERSTANDING: found.understanding,
     }
     for row in registry:
-        if row.region != settings.cell.region or row.service not in places:
+        elsewhere = row.region != settings.cell.region
+        if row.service not in places or (elsewhere and row.id not in settings.processors):
             continue
         try:
             built = adapter(row, settings, roots)

@@ -27,7 +27,8 @@ class Rules:
     The *revision* that the cell began with, the *engine* that evaluates it, and how to ask it.
 
     *age* says for how many seconds nobody has stood by the release in force; 0 if it was built
-    here. `decide` puts it into each question. *offer* is the release for an OPA server.
+    here. `decide` puts it into each question. *following* says whether the next release would be
+    heard of. *offer* is the release for an OPA server.
     """
 
     registry: Registry
@@ -36,6 +37,7 @@ class Rules:
     decide: Decide
     asks_transfer_consent: bool
     age: Callable[[], int]
+    following: Callable[[], bool]
     offer: Offer
 
 
@@ -58,6 +60,7 @@ async def rules(settings: Settings, stack: AsyncExitStack) -> Rules:
         # The next release may look at it, whatever this one does.
         asks_transfer_consent=built is None or built.facts.asks_transfer_consent,
         age=lambda: follower.age,
+        following=lambda: follower.alive,
         offer=publication.offer(settings, follower),
     )
 

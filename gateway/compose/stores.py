@@ -131,7 +131,10 @@ async def _signer(settings: Settings, mount: Mount) -> Signer:
     if vault is None:
         return LocalSigner.open(settings.cell.data / "audit-signing-key.pem")
     name = f"{SIGNING_KEY}-{settings.cell.id}"
-    return await TransitSigner.open(_client(vault, mount), name, mount=vault.mount)
+    path = vault.token_file.path
+    return await TransitSigner.open(
+        _client(vault, mount), name, mount=vault.mount, token=lambda: secretfile.read(path).text
+    )
 
 
 def _client(vault: Vault, mount: Mount) -> hvac.Client:

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
@@ -46,6 +47,8 @@ class Child:
         self._turn = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Pipe | None = None
+        # A thread of its own: a silent engine must not hold one that others wait for.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     @property
     def pid(self) -> int | None:
@@ -77,6 +80,7 @@ class Child:
     async def aclose(self) -> None:
         """End the child."""
         await self._end()
+        self._thread.shutdown(wait=False)
 
     async def _ready(self) -> Pipe:
         if self._pipe is not None:
@@ -105,7 +109,8 @@ class Child:
 
     async def _exchange(self, pipe: Pipe, question: object) -> tuple[bool, Any]:
         try:
-            return await asyncio.to_thread(_talk, pipe, question)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, _talk, pipe, question)
         except (EOFError, OSError):
             await self._end()
             raise ProcessorBusyError(f"{self._name}: engine died") from None

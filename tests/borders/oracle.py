@@ -61,7 +61,9 @@ def hosts(world: World, asked: Question) -> frozenset[str]:
     return frozenset(host for row in world.rows if row["id"] in named for host in row["hosts"])
 
 
-def _question_stands(world: World, asked: Question, laws: Sequence[Mapping[str, Any]]) -> bool:
+def _question_stands(  # noqa: PLR0911 - one condition after another, as one reads them
+    world: World, asked: Question, laws: Sequence[Mapping[str, Any]]
+) -> bool:
     if asked.purpose in world.tenants[asked.tenant].get("refused_purposes", ()):
         return False
     if HANDED_OVER[asked.stage] != asked.data_class:
@@ -136,9 +138,7 @@ def _ground(
     return ""
 
 
-def _agreed(
-    tool: str, world: World, asked: Question, laws: Sequence[Mapping[str, Any]]
-) -> bool:
+def _agreed(tool: str, world: World, asked: Question, laws: Sequence[Mapping[str, Any]]) -> bool:
     tenant = world.tenants[asked.tenant]
     if tool not in world.grounds or tool in tenant.get("refused_grounds", ()):
         return False

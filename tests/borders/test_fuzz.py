@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from borders import oracle, worlds
-from borders.agreement import fuzz
+from borders.agreement import Tally, fuzz
 from borders.oracle import World
 from support import opa as real_opa
 
@@ -19,33 +19,38 @@ from policy.bundle import Bundle
 from policy.opa import OpaEngine
 from policy.ports import PolicyEngine
 
-CASES = 20_000
+CASES = 4_000
+ALL_CASES = 20_000
 ON_OPA = 300
 PLANTED = 4_000
 """Cases within which a planted fault must show."""
 
 
-@pytest.mark.anyio
-@pytest.mark.timeout(240)
-async def test_20_000_random_cases_find_no_disagreement() -> None:
-    """Whoever may be touched, in which order and on what ground: two readings of the laws agree."""
-    tally = await fuzz(CASES)
-
-    print(f"seed {worlds.SEED}: {tally.cases} cases, {tally.worlds} worlds, {dict(tally.met)}")
+def _agreed(tally: Tally, cases: int) -> None:
+    """Assert that rules and oracle agreed, and about something."""
+    print(f"seed {tally.seed}: {tally.cases} cases, {dict(tally.met)}")  # noqa: T201 - to replay it
     assert tally.wrong == []
-    assert tally.cases == CASES
+    assert tally.cases == cases
+    # A generator that only ever meets a no, or never leaves home, would prove nothing.
+    rare = {name for name in (*oracle.STRONGEST_FIRST, "several") if tally.met[name] < cases // 500}
+    assert rare == set()
+    assert tally.met["Allowed"] > cases // 10
+    assert tally.met["Denied"] > cases // 10
+    assert tally.met["Undecided"] == 0
 
 
 @pytest.mark.anyio
-async def test_every_kind_of_answer_is_met() -> None:
-    """A generator that only ever meets a no, or never leaves home, would prove nothing."""
-    tally = await fuzz(4_000, seed=1)
+async def test_random_cases_find_no_disagreement() -> None:
+    """Whoever may be touched, in which order and on what ground: two readings of the laws agree."""
+    _agreed(await fuzz(CASES), CASES)
 
-    rare = {name for name in (*oracle.STRONGEST_FIRST, "several") if tally.met[name] < 20}
-    assert rare == set()
-    assert tally.met["Allowed"] > tally.cases // 10
-    assert tally.met["Denied"] > tally.cases // 10
-    assert tally.met["Undecided"] == 0
+
+@pytest.mark.anyio
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_20_000_random_cases_find_no_disagreement() -> None:
+    """The same, with more of everything."""
+    _agreed(await fuzz(ALL_CASES), ALL_CASES)
 
 
 @contextmanager
@@ -94,7 +99,9 @@ def test_the_oracle_reads_no_rule() -> None:
 
     found = {
         node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
-    } | {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    } | {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    }
 
     assert found == {"collections.abc", "dataclasses", "typing", "policy.model"}
 
@@ -128,34 +135,29 @@ RULES: dict[str, tuple[str, ...]] = {
         "capable if input.minor in {true, false}",
     ),
     "one law of several is enough": (
-        "law/law.rego",
-        "if count([code | some code in codes; home(region, code)]) == count(codes)",
-        "if count([code | some code in codes; home(region, code)]) > 0",
+        "residency/residency.rego",
+        "common(sets) := sets[0] - {n | some other in sets; some n in (sets[0] - other)}",
+        "common(sets) := sets[0]",
     ),
     "a contract lasts a second longer": (
         "residency/residency.rego",
-        "contracted(row) if row.contract_expires > input.now",
-        "contracted(row) if row.contract_expires >= input.now",
+        "row.until > input.now",
+        "row.until >= input.now",
     ),
-    "a review never ends": (
+    "contracts and reviews never end": (
         "residency/residency.rego",
-        "reviewed(row) if row.review_expires > input.now",
-        "reviewed(row) if row.review_expires > 0",
+        "row.until > input.now",
+        "row.until > 0",
     ),
     "who is suspended goes on": (
         "residency/residency.rego",
-        "unsuspended(row) if object.get(suspended, row.id, false) == false",
-        'unsuspended(row) if row.id != ""',
+        "some group in [suspended, refused]",
+        "some group in [refused]",
     ),
     "the tenant's refusal is ignored": (
         "residency/residency.rego",
-        "accepted(row) if object.get(refused, row.id, false) == false",
-        'accepted(row) if row.id != ""',
-    ),
-    "a neighbour's cell does the work": (
-        "residency/residency.rego",
-        "reachable(row) if row.region == input.region",
-        'reachable(row) if row.region != ""',
+        "some group in [suspended, refused]",
+        "some group in [suspended]",
     ),
     "a stale bundle lets out": (
         "transfer/transfer.rego",
@@ -167,15 +169,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "\tway.expires > input.now\n",
         "",
     ),
-    "every class of data may leave": (
-        "transfer/transfer.rego",
-        "\tinput.data_class in way.classes\n",
-        "",
-    ),
     "the ground of one law will do": (
         "transfer/transfer.rego",
-        "\tcount([other | some other in others; open(row, other, way.ground)]) == count(others)\n",
+        "\t\tevery place in others {\n\t\t\topen(place, row, way.ground)\n\t\t}\n",
         "",
+    ),
+    "the tenant refuses a ground in vain": (
+        "transfer/transfer.rego",
+        "unrefused(ground) if object.get(refused, ground, false) == false",
+        'unrefused(ground) if ground != ""',
     ),
     "a hold is ignored": ("route/route.rego", "unheld if input.held == false", "unheld if true"),
 }
@@ -203,9 +205,7 @@ async def test_a_fault_planted_in_the_rules_is_found(fault: str) -> None:
 
 def _a_country_found_adequate(given: World) -> World:
     entry = {"country": "US", "reference": "nobody's", "as_of": "2026-11-22"}
-    laws = {
-        code: law | {"adequate": [*law["adequate"], entry]} for code, law in given.laws.items()
-    }
+    laws = {code: law | {"adequate": [*law["adequate"], entry]} for code, law in given.laws.items()}
     return dataclasses.replace(given, laws=laws)
 
 

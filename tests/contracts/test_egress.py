@@ -8,9 +8,10 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.egress import Client, dialling, grant, head, vendor
 
@@ -75,7 +76,7 @@ async def way(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[W
             egress = broker
         else:
             await stack.enter_async_context(separate(tmp_path / "control"))
-            egress = RemoteEgress(tmp_path / "control")
+            egress = RemoteEgress(tmp_path / "control", development=True)
         stack.push_async_callback(egress.aclose)
         yield Way(egress, f"127.0.0.1:{world.port}")
 
@@ -120,6 +121,27 @@ async def test_ending_twice_is_safe(way: Way) -> None:
         assert await client.ask(head(passage, way.target)) == "407 ticket.unknown"
 
 
+async def test_ends_at_once_tell_the_same(way: Way) -> None:
+    """A cancelled call's end may still be under way: the second must not say "nothing"."""
+    passage = await way.egress.admit(grant(way.target))
+    async with dialling(passage.proxy) as client:
+        assert await opened(passage, client, way.target)
+
+        first, second = await asyncio.gather(*map(way.egress.end, [passage, passage]))
+
+    assert first == second
+    assert [contact.peer for contact in first] == ["127.0.0.1"]
+
+
+async def test_a_ticket_that_is_not_known_was_not_unused(way: Way) -> None:
+    """What went through it is unknown; "no contacts" on record would mean that nothing did."""
+    passage = await way.egress.admit(grant(way.target))
+
+    with pytest.raises(EgressError):
+        await way.egress.end(replace(passage, ticket="0" * len(passage.ticket)))
+    assert await way.egress.end(passage) == ()
+
+
 async def test_a_grant_that_cannot_be_kept_is_refused(way: Way) -> None:
     """The same error wherever the broker runs."""
     with pytest.raises(EgressError, match=r"host\.literal"):
@@ -150,7 +172,10 @@ async def test_a_gateway_that_dies_leaves_no_way_open(tmp_path: Path) -> None:
     """Its touches have no end on record: what goes on under them must stop."""
     async with vendor() as world, separate(tmp_path / "control"):
         target = f"127.0.0.1:{world.port}"
-        dying, other = RemoteEgress(tmp_path / "control"), RemoteEgress(tmp_path / "control")
+        dying, other = (
+            RemoteEgress(tmp_path / "control", development=True),
+            RemoteEgress(tmp_path / "control", development=True),
+        )
         passage, kept = await dying.admit(grant(target)), await other.admit(grant(target))
         async with dialling(passage.proxy) as client, dialling(kept.proxy) as living:
             assert await opened(passage, client, target)
@@ -169,7 +194,7 @@ async def test_a_broker_that_dies_takes_every_way_with_it(tmp_path: Path) -> Non
     """It dies closed; what it saw is lost, and that is said instead of "nothing was seen"."""
     async with vendor() as world, separate(tmp_path / "control") as process:
         target = f"127.0.0.1:{world.port}"
-        egress = RemoteEgress(tmp_path / "control")
+        egress = RemoteEgress(tmp_path / "control", development=True)
         passage = await egress.admit(grant(target))
         async with dialling(passage.proxy) as client:
             assert await opened(passage, client, target)
@@ -188,6 +213,88 @@ async def test_a_broker_that_dies_takes_every_way_with_it(tmp_path: Path) -> Non
             again = await egress.admit(grant(target))
             assert await egress.end(again) == ()
         await egress.aclose()
+
+
+@asynccontextmanager
+async def controlled(path: Path, *, development: bool = False) -> AsyncIterator[Control]:
+    """Serve a broker of this process at *path*."""
+    broker = Broker(development=development)
+    await broker.start()
+    control = Control(broker)
+    await control.start(path)
+    try:
+        yield control
+    finally:
+        await control.aclose()
+        await broker.aclose()
+
+
+async def test_a_broker_that_was_started_again_knows_nothing_of_before(tmp_path: Path) -> None:
+    """Calls that end at once: the first finds the line dead, the others a broker that is new."""
+    path = tmp_path / "control"
+    egress = RemoteEgress(path)
+    async with controlled(path):
+        ended, *open_ = [await egress.admit(grant()) for _ in range(5)]
+        assert await egress.end(ended) == ()
+    async with controlled(path):
+        told = await asyncio.gather(*map(egress.end, open_[:3]), return_exceptions=True)
+        await egress.end(await egress.admit(grant()))
+        with pytest.raises(EgressError, match=r"egress\.lost"):
+            await egress.end(open_[3])
+
+        assert [str(each) for each in told] == ["egress.lost"] * 3
+        assert await egress.end(ended) == ()
+        await egress.aclose()
+
+
+async def test_the_control_answer_names_a_ticket_it_does_not_know(tmp_path: Path) -> None:
+    """A connection ends what it was granted; of anything else it learns that it is unknown."""
+    path = tmp_path / "control"
+    async with controlled(path):
+        owner = RemoteEgress(path)
+        passage = await owner.admit(grant())
+        reader, writer = await asyncio.open_unix_connection(path)
+        assert msgspec.json.decode(await reader.readline()) == {"development": False}
+        writer.write(msgspec.json.encode({"type": "end", "ticket": passage.ticket}) + b"\n")
+
+        answer = msgspec.json.decode(await reader.readline())
+
+        writer.transport.abort()
+        assert answer["error"] == "ticket.unknown"
+        assert await owner.end(passage) == ()
+        await owner.aclose()
+
+
+async def test_production_trusts_no_broker_of_development(tmp_path: Path) -> None:
+    """Such a one lets out to loopback and in plain text, whatever the gateway's settings say."""
+    path = tmp_path / "control"
+    async with controlled(path, development=True):
+        strict, lax = RemoteEgress(path), RemoteEgress(path, development=True)
+
+        for _ in range(2):
+            with pytest.raises(EgressError, match="runs in development"):
+                await strict.admit(grant())
+
+        assert await lax.end(await lax.admit(grant())) == ()
+        await lax.aclose()
+
+
+@pytest.mark.parametrize("greeting", [b"{}\n", b'{"passage":null}\n', b"\n"])
+async def test_a_broker_that_does_not_say_its_mode_is_not_trusted(
+    tmp_path: Path, greeting: bytes
+) -> None:
+    """An older one, or something else at the socket's path, must not pass for strict."""
+
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        writer.close()
+
+    server = await asyncio.start_unix_server(greet, tmp_path / "control")
+
+    with pytest.raises(EgressError, match=r"broker: (ValidationError|DecodeError)"):
+        await RemoteEgress(tmp_path / "control").admit(grant())
+
+    server.close()
 
 
 async def test_the_control_socket_is_its_owner_s(tmp_path: Path) -> None:
@@ -233,6 +340,7 @@ async def test_nonsense_on_the_control_socket_ends_that_connection_alone(
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(line)
     with contextlib.suppress(ConnectionError):  # it closed before it had read all
+        await reader.readline()  # the greeting
         assert await reader.read() == b""
     writer.transport.abort()
 

@@ -12,6 +12,7 @@ import hvac
 import pytest
 from support.openbao import OpenBao, _command, _environment, _free_port, _stop, _wait_until_ready
 
+from gateway import secretfile
 from vault.errors import GoneError, KeyringError, TamperedError
 from vault.keyrings.local import LocalKeyring
 from vault.keyrings.transit import TransitKeyring
@@ -344,3 +345,19 @@ async def test_local_files_are_private(tmp_path: Path, kek: str) -> None:
 
     assert (tmp_path / "keyring").stat().st_mode & 0o777 == 0o700
     assert [f.stat().st_mode & 0o777 for f in (tmp_path / "keyring").iterdir()] == [0o600]
+
+
+@pytest.mark.anyio
+async def test_a_token_file_that_is_being_written_is_not_now(
+    openbao: OpenBao, mount: str, kek: str, tmp_path: Path
+) -> None:
+    """Who renews the token rewrites its file: a job that meets the moment waits, it is not lost."""
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    keyring = TransitKeyring(openbao.url, lambda: secretfile.read(token).text, mount=mount)
+
+    with pytest.raises(KeyringError):
+        await keyring.wrap(kek, KEY)
+
+    token.write_text(openbao.token)
+    assert await keyring.wrap(kek, KEY)

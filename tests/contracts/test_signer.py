@@ -145,3 +145,29 @@ async def test_an_absent_server_is_an_error_of_ours(client: hvac.Client) -> None
     with pytest.raises(SignerError):
         await TransitSigner.open(away, "log", mount=_MOUNT)
     away.adapter.close()
+
+
+async def test_a_token_is_read_anew_for_each_signature(client: hvac.Client) -> None:
+    """A short-lived token is renewed outside; the one of the start would end the trail."""
+    good, tokens = client.token, ["expired"]
+    signer = await TransitSigner.open(client, "log", mount=_MOUNT, token=lambda: tokens[-1])
+
+    with pytest.raises(AppendError):
+        await signer.sign(b"message")
+    tokens.append(good)
+
+    Ed25519PublicKey.from_public_bytes(signer.public_key).verify(
+        await signer.sign(b"message"), b"message"
+    )
+
+
+async def test_a_token_that_cannot_be_read_refuses_the_append(client: hvac.Client) -> None:
+    """Its file is being written: the append is tried again, and nothing of it is quoted."""
+
+    def gone() -> str:
+        raise ValueError("holds the token")
+
+    signer = await TransitSigner.open(client, "log", mount=_MOUNT, token=gone)
+
+    with pytest.raises(AppendError, match=r"^transit token: ValueError$"):
+        await signer.sign(b"message")

@@ -49,7 +49,7 @@ FULL = Plan(
     calls=300,
     mebibytes=128,
     vendor_notes=20,
-    flood=Size(notes=20, people=10, quota=30),
+    flood=Size(notes=20, people=6, quota=30),
 )
 
 Measurement = Callable[[Path], Awaitable[list[Section]]]

@@ -33,7 +33,8 @@ class Fault:
     What one connection meets.
 
     *status* refuses the upgrade; *drop_after* cuts it after so many bytes of audio; without
-    *start* a turn never begins; *said* is the phrase's RecognitionStatus.
+    *start* a turn never begins; *said* is the phrase's RecognitionStatus, *more* replaces
+    fields of it.
     """
 
     status: int = 0
@@ -43,6 +44,7 @@ class Fault:
     end_delay_s: float = 0.0
     said: str = "Success"
     heard: Heard | None = None
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -159,7 +161,7 @@ class AzureSpeech:
         await asyncio.sleep(fault.delay_s)
         heard = fault.heard or await self.engine(pcm, [each.partition("-")[0] for each in asked])
         ticks = len(pcm) * TICKS_PER_BYTE
-        for body in (_phrase(heard, asked, fault.said, ticks), _end(ticks)):
+        for body in (_phrase(heard, asked, fault.said, ticks) | fault.more, _end(ticks)):
             await ws.send(usp.text("speech.phrase", request_id, body))
         await asyncio.sleep(fault.end_delay_s)
         await ws.send(usp.text("turn.end", request_id, {}))

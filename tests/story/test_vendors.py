@@ -97,12 +97,15 @@ async def test_a_touch_says_what_was_declared_and_what_was_observed(cell: Shop) 
     assert seen.pop("bytes") > receipt.audio_bytes
     assert seen.pop("received") > 0
     assert seen == {
+        "attested": {
+            "basis": "attested by vendor",
+            "region": "europe-west4",
+            "request_id": receipt.request_id,
+        },
         "basis": "observed",
         "connections": 1,
         "host": f"{GOOGLE_HOST}:443",
         "peers": [cell.vendors.gates[GOOGLE_HOST].address],
-        "region": "europe-west4",
-        "request_id": receipt.request_id,
         "transfer": "domestic",
     }
 

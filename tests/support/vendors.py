@@ -362,6 +362,11 @@ class _Touch:
     began: datetime
     ended: Event
 
+    @property
+    def request_id(self) -> str:
+        """Return the request's id, as the vendor attested it; empty where it did not."""
+        return str(self.ended.detail.get("attested", {}).get("request_id", ""))
+
     def met(self, gate: Gate, at: datetime) -> bool:
         """Tell whether the touch says that it was at *gate* at that time."""
         peers = self.ended.detail.get("peers", ())
@@ -406,7 +411,7 @@ def _of_receipt(receipt: Receipt, owners: Sequence[_Touch], said: Collection[str
         yield f"{receipt.region} heard what nobody said"
     for touch in owners:
         detail = touch.ended.detail
-        if touch.ended.outcome == "done" and detail.get("request_id") != receipt.request_id:
+        if touch.ended.outcome == "done" and touch.request_id != receipt.request_id:
             yield f"{touch.name}: a receipt of another request"
         if int(detail.get("bytes", 0)) < receipt.audio_bytes:
             yield f"{touch.name}: fewer bytes than the vendor got"
@@ -421,6 +426,6 @@ def _of_touch(
     made = sum(touch in each for each in owners.values())
     if said != made:
         yield f"{touch.name}: says {said} connections, the vendor saw {made}"
-    count = receipts.count(str(touch.ended.detail.get("request_id")))
+    count = receipts.count(touch.request_id)
     if touch.ended.outcome == "done" and count != 1:
         yield f"{touch.name}: {count} receipts"

@@ -138,8 +138,9 @@ class TransitKeyring:
             answer = client.adapter.request(
                 method, f"/v1/{self._mount}/{path}", json=body, raise_exception=False
             )
-        except requests.RequestException as exc:
-            # Its text may hold the request, and the request holds a key.
+        except (requests.RequestException, ValueError) as exc:
+            # Its text may hold the request, and the request holds a key. `ValueError`: the file
+            # of the token was being written, or is gone.
             raise KeyringError(f"{path}: {type(exc).__name__}") from None
         finally:
             self._clients.put(client)

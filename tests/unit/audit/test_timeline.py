@@ -116,13 +116,13 @@ _DECLARED = {
             ),
         ),
         (
-            {"peer": "192.0.2.1", "region": "eastus"},
+            {"peer": "192.0.2.1", "attested": {"region": "eastus"}},
             (
                 "host unknown, peer 192.0.2.1, TLS not seen (tunnel), bytes out unknown;"
                 " attested by vendor: eastus)"
             ),
         ),
-        ({"region": "eastus"}, "nothing (unknown); attested by vendor: eastus)"),
+        ({"attested": {"region": "eastus"}}, "nothing (unknown); attested by vendor: eastus)"),
         (
             {"refused": ["oauth2.example:443 host.not_granted"]},
             "no connection, refused oauth2.example:443 host.not_granted)",

@@ -8,9 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
+from pathlib import Path
 
 import hvac
+import msgspec
 import pytest
+import requests
 from support.egress import World, brokering, grant, vendor
 from support.openbao import OpenBao
 from support.pki import Authority
@@ -21,8 +24,9 @@ from gateway.compose import egress as exits
 from gateway.errors import MissingPartError, SettingsError
 from gateway.settings import Settings
 from residency import registry
-from residency.control import RemoteEgress
+from residency.control import Control, RemoteEgress
 from residency.errors import EgressError
+from residency.proxy import Broker
 from residency.registry import Registry
 from vault.errors import KeyringError
 from vault.keyrings.transit import TransitKeyring
@@ -135,7 +139,7 @@ async def test_the_command_serves_tickets_until_it_is_told_to_stop(configure: Co
     )  # fmt: skip
     assert process.stderr is not None
     assert (await process.stderr.readline()).startswith(b"vocustody: broker on 127.0.0.1:")
-    egress = RemoteEgress(config.parent / "egress.sock")
+    egress = RemoteEgress(config.parent / "egress.sock", development=True)
 
     assert await exits.ready(egress)
     assert (await egress.admit(grant())).proxy.startswith("127.0.0.1:")
@@ -197,7 +201,7 @@ async def test_a_vault_elsewhere_is_reached_through_the_broker(
         world.names = {VAULT: ["10.0.0.8"]}
         standing = exits.Standing(broker, "vault", f"{VAULT}:8200")
         await standing.start()
-        adapter = exits.ByPassage(lambda: standing.passage)
+        adapter = exits.ByPassage(standing)
         keyring = TransitKeyring(
             f"https://{VAULT}:8200",
             lambda: openbao.token,
@@ -221,6 +225,71 @@ async def test_a_vault_elsewhere_is_reached_through_the_broker(
         [refused] = await keyring.unwrap([wrapped])
         assert isinstance(refused, KeyringError)
         assert broker._ways == {}
+
+
+@asynccontextmanager
+async def controlled(path: Path, port: int = 0) -> AsyncIterator[Broker]:
+    """Serve a broker of this process at *path*, its proxy on *port*."""
+    async with AsyncExitStack() as stack:
+        broker = Broker()
+        await broker.start(port=port)
+        stack.push_async_callback(broker.aclose)
+        control = Control(broker)
+        await control.start(path)
+        stack.push_async_callback(control.aclose)
+        yield broker
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_standing_passage_that_is_dead_is_renewed_at_once(
+    tmp_path: Path,
+    same: bool,  # noqa: FBT001 - a column
+) -> None:
+    """A broker that starts again knows no ticket: 20 s without a vault would stop the cell."""
+    egress = RemoteEgress(tmp_path / "control")
+    standing = exits.Standing(egress, "vault", f"{VAULT}:8200")
+    session = requests.Session()
+    session.mount("https://", exits.ByPassage(standing))
+    async with controlled(tmp_path / "control") as broker:
+        await standing.start()
+        port = int(broker.proxy.rpartition(":")[2])
+    async with controlled(tmp_path / "control", port if same else 0) as broker:
+        dead = standing.passage
+        with pytest.raises(requests.exceptions.ProxyError):
+            await asyncio.to_thread(session.get, f"https://{VAULT}:8200")
+
+        async with asyncio.timeout(exits.RENEW_S / 2):
+            while standing.passage is dead:  # noqa: ASYNC110 - nothing tells us
+                await asyncio.sleep(0.05)
+
+        assert standing.passage.ticket in broker._ways
+        assert standing.passage.proxy == broker.proxy
+        await standing.aclose()
+        assert broker._ways == {}
+    await egress.aclose()
+    session.close()
+
+
+@pytest.mark.anyio
+async def test_production_takes_no_ticket_of_a_broker_in_development(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """Its operator is told which of the two to start again, and how."""
+    given = production(configure)
+    given = msgspec.structs.replace(
+        given, egress=msgspec.structs.replace(given.egress, control=tmp_path / "control")
+    )
+    async with AsyncExitStack() as stack:
+        broker = Broker(development=True)
+        await broker.start()
+        stack.push_async_callback(broker.aclose)
+        control = Control(broker)
+        await control.start(tmp_path / "control")
+        stack.push_async_callback(control.aclose)
+
+        with pytest.raises(EgressError, match=r"runs in development.*cell\.mode"):
+            await exits.ready(await exits.egress(given, stack))
 
 
 @pytest.mark.anyio

@@ -88,7 +88,9 @@ async def border(desk: Desk, nats_url: str, nats_server: NatsServer) -> AsyncIte
         )
         stack.push_async_callback(arriving.aclose)
         post = Post(numbers={number: target, "9": target}, secret=SECRET)
-        forwards = Forwards(desk.ports.engine, {TENANT: post}, now=desk.clock, wake=departures.wake)
+        forwards = Forwards(
+            desk.ports.engine, {TENANT: post}, cell="eu-1", now=desk.clock, wake=departures.wake
+        )
         yield Border(desk, forwards, departures, arriving, arrivals, key)
 
 
@@ -192,6 +194,7 @@ async def test_what_somebody_else_wrote_to_the_stream_is_refused(border: Border)
     forged = Forwards(
         border.desk.ports.engine,
         {TENANT: Post(numbers={border.desk.line.phone_number_id: target}, secret=b"guess")},
+        cell="eu-1",
         now=border.desk.clock,
         wake=border.departures.wake,
     )
@@ -271,6 +274,7 @@ async def test_one_cell_away_does_not_delay_another(border: Border) -> None:
     away = Forwards(
         border.desk.ports.engine,
         {TENANT: Post(numbers={"8": target}, secret=SECRET)},
+        cell="eu-1",
         now=border.desk.clock,
         wake=border.departures.wake,
     )

@@ -81,3 +81,26 @@ async def test_what_is_deleted_is_overwritten(cell_db: AsyncEngine, tmp_path: Pa
     await cell_db.dispose()
 
     assert canary.encode() not in (tmp_path / "cell.db").read_bytes()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_writer_keeps_no_lock(tmp_path: Path) -> None:
+    """A task may be cancelled in the middle of a transaction: the next writer must not wait."""
+    engine = db.connect(f"sqlite+aiosqlite:///{tmp_path}/cell.db")
+    async with engine.begin() as tx:
+        await tx.execute(text("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+
+    async def write() -> None:
+        async with engine.begin() as tx:
+            await tx.execute(text("INSERT INTO t DEFAULT VALUES RETURNING n"))
+            await tx.execute(text("INSERT INTO t DEFAULT VALUES RETURNING n"))
+
+    for steps in range(60):
+        task = asyncio.create_task(write())
+        for _ in range(steps):
+            await asyncio.sleep(0.0001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(5), engine.begin() as tx:
+            await tx.execute(text("INSERT INTO t DEFAULT VALUES"))
+    await engine.dispose()

@@ -344,3 +344,16 @@ async def test_a_reader_gets_what_it_asks_for(desk: Desk) -> None:
     assert [one.id[-1] for one in await read(desk, since=since)] == ["3", "2", "1"]
     assert [one.id[-1] for one in await read(desk, limit=2)] == ["3", "2"]
     assert await decisions.count(desk.ports.engine, since=since) == 3
+
+
+@pytest.mark.anyio
+async def test_one_that_can_never_be_written_holds_up_no_other(desk: Desk) -> None:
+    """It is counted and left out: the log's leaf is the record."""
+    kept = store(desk)
+    kept.keep(replace(made(1), asked={"n": 1.5}))
+    kept.keep(made(2))
+
+    await kept.flush()
+
+    assert await written(desk, 1)
+    assert unkept(desk, "row.unusable") == 1

@@ -304,3 +304,16 @@ async def test_a_resting_processor_keeps_no_place(desk: Desk, note: Note) -> Non
         await heard(desk, note)
 
     assert sum(desk.ports.limits._inside.values()) == 0
+
+
+@pytest.mark.anyio
+async def test_an_engine_in_the_cell_is_reached_whatever_the_vendors_cost(
+    desk: Desk, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries and time are counted for vendors: what stands inside waits for nobody abroad."""
+    monkeypatch.setattr(fallback, "MOST_TRIES", 0)
+    outside(desk, "stt.one")
+
+    assert await walked(desk, note) == WORDS
+
+    assert touches(desk) == [("stt.two", "done")]

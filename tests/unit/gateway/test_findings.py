@@ -22,6 +22,7 @@ from gateway.metrics import Metrics
 from gateway.passage import leaving
 from gateway.permit import permitted
 from policy.model import Decision, Question, Stage
+from residency.drift import Severity
 from residency.model import Observed, Service
 
 ROW = a_processor(
@@ -319,8 +320,8 @@ async def test_what_was_found_is_settled_without_being_asked(found: Findings, tr
 
 def test_a_touch_says_what_was_seen() -> None:
     """What the touch recorded is what is compared: no second account of it."""
-    detail = {"host": "h", "peer": "p", "peers": ["p"], "tls": "t", "region": "r", "bytes": 7}
-    detail |= {"refused": ["h:1 host.not_granted"]}
+    detail = {"host": "h", "peer": "p", "peers": ["p"], "tls": "t", "bytes": 7}
+    detail |= {"refused": ["h:1 host.not_granted"], "attested": {"region": "r"}}
 
     assert findings.seen(detail) == Observed(
         host="h",
@@ -332,22 +333,73 @@ def test_a_touch_says_what_was_seen() -> None:
     )
 
 
+def refused(host: str) -> Observed:
+    """Return what is seen when the broker does not let a client out to *host*."""
+    return Observed(refused=(f"{host}:443 host.not_granted",))
+
+
 @pytest.mark.anyio
-async def test_what_the_broker_refused_is_told_and_suspends_nobody(
-    found: Findings, trail: Trail, metrics: Metrics
+async def test_what_the_broker_refused_is_told_once_and_suspends_nobody(
+    found: Findings, trail: Trail
 ) -> None:
-    """A client that tries another host is a bug or worse; a hundred hosts are not a flood."""
-    for number in range(100):
-        tried = f"h{number}.vendor.example:443 host.not_granted"
-        found.consider(ROW, Observed(refused=(tried,)))
+    """A client that tries another host is a bug or worse; with each note it is the same one."""
+    for _ in range(100):
+        found.consider(ROW, refused("one.vendor.example"))
+        found.consider(ROW, refused("two.vendor.example"))
     await found.settle()
 
     opened = await leaves(trail)
-    assert len(opened) == findings.MOST_NOTES
+    assert [e.detail["observed"].partition(":")[0] for e in opened] == [
+        "one.vendor.example",
+        "two.vendor.example",
+    ]
     assert {(e.outcome, e.detail["kind"], e.detail["severity"]) for e in opened} == {
         ("noted", "refused", "warn")
     }
     assert found.suspended() == ()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("reloaded", [False, True], ids=["memory", "stored"])
+async def test_notes_do_not_crowd_out_what_somebody_should_look_at(
+    found: Findings,
+    reloaded: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """A vendor with many addresses is daily life; a client that tries another host is not."""
+    found.consider(ROW, Observed(peers=("192.0.2.1",)))
+    found.consider(ROW, Observed(peers=tuple(f"192.0.2.{n}" for n in range(2, 60))))
+    if reloaded:
+        await found.settle()
+
+    [told] = found.consider(ROW, refused("other.vendor.example"))
+
+    assert told.severity is Severity.WARN
+
+
+@pytest.mark.anyio
+async def test_warnings_do_not_crowd_out_the_notes(found: Findings) -> None:
+    """Each severity has its own room."""
+    found.consider(ROW, Observed(peers=("192.0.2.1",)))
+    for number in range(findings.MOST_NOTES):
+        found.consider(ROW, refused(f"h{number}.vendor.example"))
+    await found.settle()
+
+    assert len(found.consider(ROW, Observed(peers=("192.0.2.2",)))) == 1
+
+
+@pytest.mark.anyio
+async def test_hosts_without_end_do_not_fill_the_memory(found: Findings) -> None:
+    """Who redirects a client chooses the names: what is kept of them has an end."""
+    many = findings.MOST_VALUES + 50
+
+    told = [
+        each
+        for number in range(many)
+        for each in found.consider(ROW, refused(f"h{number}.vendor.example"))
+    ]
+
+    assert len(told) == findings.MOST_VALUES
+    assert found.consider(ROW, ELSEWHERE) != ()
 
 
 @pytest.mark.anyio

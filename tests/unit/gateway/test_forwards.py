@@ -35,7 +35,7 @@ def message(number: str = "2", body: str = CANARY) -> Message:
 
 def sealed(update: Message | Status | ChannelFault, secret: bytes = SECRET) -> bytes:
     """Return *update* sealed to the target."""
-    return seal(update, forward=FORWARD, tenant="t", target=TARGET, secret=secret)
+    return seal(update, forward=FORWARD, tenant="t", sender="eu-1", target=TARGET, secret=secret)
 
 
 def opened(content: bytes, **changed: object) -> object:
@@ -43,6 +43,7 @@ def opened(content: bytes, **changed: object) -> object:
     values: dict[str, object] = {
         "forward": FORWARD,
         "tenant": "t",
+        "sender": "eu-1",
         "cell": "sg-1",
         "key": KEY,
         "secrets_": (b"new-secret", SECRET),
@@ -77,10 +78,11 @@ def test_what_is_sealed_shows_nothing() -> None:
         ({"forward": "f_" + "1" * 32}, "forward.sealed"),
         ({"tenant": "other"}, "forward.sealed"),
         ({"cell": "br-1"}, "forward.sealed"),
+        ({"sender": "us-1"}, "forward.sealed"),
         ({"secrets_": (b"another",)}, "forward.sender"),
         ({"secrets_": ()}, "forward.sender"),
     ],
-    ids=["key", "id", "tenant", "cell", "secret", "no secret"],
+    ids=["key", "id", "tenant", "cell", "sender", "secret", "no secret"],
 )
 def test_it_opens_for_its_cell_tenant_and_id_only(changed: dict[str, object], code: str) -> None:
     """A copy under another id, or an update by who has no secret, is refused by its own code."""
@@ -125,7 +127,7 @@ async def front(cell_db: AsyncEngine, clock: Clock) -> tuple[Forwards, list[int]
     woken: list[int] = []
     post = Post(numbers={"2": TARGET}, secret=SECRET)
     return (
-        Forwards(cell_db, {"t": post}, now=clock, wake=lambda: woken.append(1)),
+        Forwards(cell_db, {"t": post}, cell="eu-1", now=clock, wake=lambda: woken.append(1)),
         woken,
     )
 

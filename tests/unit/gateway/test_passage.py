@@ -207,8 +207,11 @@ async def test_connections_are_in_the_touch_s_end(desk: Desk, note: Note) -> Non
 
     assert ended(desk).detail.items() >= {
         "basis": "observed", "host": TARGET, "connections": 1, "bytes": len(start),
-        "received": len(start), "request_id": "r-1", "region": "westeurope",
+        "received": len(start),
     }.items()  # fmt: skip
+    assert ended(desk).detail["attested"] == {
+        "basis": "attested by vendor", "request_id": "r-1", "region": "westeurope",
+    }  # fmt: skip
     assert ended(desk).detail["peers"] == ["127.0.0.1"]
     assert ended(desk).detail["refused"] == [f"{OTHER} host.not_granted"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,16 +15,19 @@ from support.pki import Authority
 from support.speech import a_processor
 
 from audit import leaf
-from audit.model import Event, EventType
+from audit.errors import StoreError
+from audit.model import Event, EventType, Leaf, Receipt
 from audit.trail import Trail
 from gateway import probe
 from gateway.audio import ogg
 from gateway.findings import Findings
 from gateway.metrics import Metrics
 from gateway.probe import Probe
+from gateway.touch import Matter, touching
 from residency import handshake
 from residency.errors import ProcessorBusyError
 from residency.model import INSIDE, Audio, Grant, Observed, Passage, Processor, Service, Transcript
+from residency.ports import SpeechToText
 from residency.proxy import Broker
 from residency.tunnel import Ends
 
@@ -61,6 +64,42 @@ class Vendor:
 async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read()
     writer.transport.abort()
+
+
+class Broken:
+    """A speech engine that raises *fault*."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.processor = ROW
+        self.fault = fault
+
+    async def transcribe(
+        self, audio: Audio, *, languages: Sequence[str], passage: Passage = INSIDE
+    ) -> Transcript:
+        """Raise it."""
+        raise self.fault
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Forgetful:
+    """A trail whose store fails while it is asked what was left open."""
+
+    def __init__(self, inner: Trail) -> None:
+        self.inner = inner
+
+    async def append(self, event: Event) -> Receipt:
+        """Append."""
+        return await self.inner.append(event)
+
+    async def checkpoint(self) -> str:
+        """Pass through."""
+        return await self.inner.checkpoint()
+
+    async def unended(self, job: str | None = None) -> list[Leaf]:
+        """Raise."""
+        raise StoreError("database is locked")
 
 
 class Engine:
@@ -123,11 +162,11 @@ def trust(authority: Authority) -> ssl.SSLContext:
 def probing(
     broker: Broker,
     found: Findings,
-    trail: Trail,
+    trail: Trail | Forgetful,
     clock: Clock,
     trust: ssl.SSLContext,
     *rows: Processor,
-    engine: Engine | None = None,
+    engine: SpeechToText | None = None,
 ) -> Probe:
     """Return a probe of *rows* (default: `ROW`)."""
     hearing = {ROW.id: engine} if engine else {}
@@ -166,7 +205,7 @@ async def test_the_right_certificate_and_region_are_evidence(
     assert ended.detail["host"] == f"{HOST}:443"
     assert ended.detail["tls"] == f"TLSv1.3 {HOST}"
     assert ended.detail["peers"] == ["127.0.0.1"]
-    assert ended.detail["region"] == "westeurope"
+    assert ended.detail["attested"]["region"] == "westeurope"
     ((heard, passage),) = engine.heard
     assert heard.pcm == probe.tone().pcm
     assert passage.ticket
@@ -269,6 +308,94 @@ async def test_a_vendor_that_is_away_is_no_finding(
     assert found.suspended() == (ROW.id,)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", [TimeoutError(), ValueError("no certificate")])
+async def test_whatever_one_row_raises_the_next_is_probed(
+    vendor: Vendor, broker: Broker, found: Findings, trail: Trail, clock: Clock,
+    trust: ssl.SSLContext, authority: Authority, fault: Exception,
+) -> None:  # fmt: skip
+    """What a vendor sends is parsed by others, and may raise anything: nobody else is probed."""
+    await vendor.start(authority.leaf(HOST).context())
+    running = probing(
+        broker, found, trail, clock, trust, ROW, replace(ROW, id="stt.next"), engine=Broken(fault)
+    )
+
+    await running.tick()
+
+    ended = [e for e in await leaves(trail) if e.type is EventType.TOUCH_ENDED]
+    assert [(e.processor, e.outcome) for e in ended] == [(ROW.id, "raised"), ("stt.next", "done")]
+    assert ended[0].detail["error"] == type(fault).__name__
+
+
+@pytest.mark.anyio
+async def test_a_trail_that_cannot_be_read_does_not_end_the_probe(
+    vendor: Vendor, broker: Broker, found: Findings, trail: Trail, clock: Clock,
+    trust: ssl.SSLContext, authority: Authority,
+) -> None:  # fmt: skip
+    """A store that is busy for a moment at the start must not blind the cell until the next."""
+    await vendor.start(authority.leaf(HOST).context())
+    running = probing(broker, found, Forgetful(trail), clock, trust)
+
+    running.start()
+    async with asyncio.timeout(10):
+        while not await _probed(trail):  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0.01)
+
+    assert running.alive
+    await running.aclose()
+
+
+async def _probed(trail: Trail) -> bool:
+    return any(event.type is EventType.TOUCH_ENDED for event in await leaves(trail))
+
+
+@pytest.mark.anyio
+async def test_what_a_killed_cell_left_open_is_ended(
+    broker: Broker, found: Findings, trail: Trail, clock: Clock, trust: ssl.SSLContext
+) -> None:
+    """A touch without an end reads like one under way."""
+    matter = Matter(
+        tenant="eu-1",
+        job="j_probe.eu-1",
+        subject="nobody",
+        artifact="synthetic-tone",
+        decision="probe",
+    )
+    left = touching(trail, matter, ROW, "probe", now=clock, leave=_given)
+    await left.__aenter__()
+
+    await probing(broker, found, trail, clock, trust, replace(ROW, hosts=())).tick()
+
+    assert [event.outcome for event in await leaves(trail)] == [None, "killed"]
+
+
+async def _given() -> None:
+    """Give leave."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("runs_out", ["contract_expires", "review_expires"])
+async def test_an_agreement_that_runs_out_while_the_cell_runs_ends_its_probes(
+    vendor: Vendor, broker: Broker, found: Findings, trail: Trail, clock: Clock,
+    trust: ssl.SSLContext, authority: Authority, runs_out: str,
+) -> None:  # fmt: skip
+    """A cell runs for months: who may be asked is a question of today, not of the last start."""
+    await vendor.start(authority.leaf(HOST).context())
+    far = clock().date() + timedelta(days=400)
+    row = replace(ROW, contract_expires=far, review_expires=far)
+    running = probing(
+        broker, found, trail, clock, trust, replace(row, **{runs_out: clock().date()})
+    )
+    await running.tick()
+    before = len(await leaves(trail))
+
+    clock.move(86_400)
+    await running.tick()
+
+    assert before == 2, "its last day counts"
+    assert len(await leaves(trail)) == before
+
+
 def _nowhere_but(known: str) -> object:
     async def resolve(host: str, port: int) -> Sequence[str]:
         if host != known:
@@ -293,8 +420,12 @@ async def test_a_ticket_that_is_not_ours_meets_nobody(
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "row",
-    [replace(ROW, hosts=()), replace(ROW, contract="", contract_expires=date.min)],
-    ids=["inside", "not-filed"],
+    [
+        replace(ROW, hosts=()),
+        replace(ROW, contract="", contract_expires=date.min),
+        replace(ROW, review_expires=date.min),
+    ],
+    ids=["inside", "not-filed", "not-reviewed"],
 )
 async def test_who_has_no_host_or_no_agreement_is_not_probed(
     broker: Broker, found: Findings, trail: Trail, clock: Clock, trust: ssl.SSLContext,

@@ -1,25 +1,31 @@
 """What a person may want beside an answer: to agree, refuse, withdraw, delete, reach a human."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 import pytest
-from support.desk import CONTROLLER, PHONE, TENANT, Desk
+from sqlalchemy import update
+from support.desk import CONTROLLER, PHONE, TENANT, Desk, never
 
+from audit.errors import AppendError
 from audit.model import EventType
 from gateway import phrases, rights, turns
 from gateway.demo.graph import ACCEPT_THEN_DROP, refusal
 from gateway.errors import ChannelRefusedError, ChannelUnknownError, ConsentNeededError
 from gateway.inbox import keyed
 from gateway.jobs import State
-from gateway.note import SPOKEN, Note, pseudonym
+from gateway.note import SPOKEN, Note, link, opened, pseudonym
 from gateway.outbox import Kind as Sent
-from gateway.schema import handovers, replies
+from gateway.schema import handovers, jobs, replies
 from gateway.whatsapp.payload import Choice, Content, Edited, Identity, Revoked, System, Text
 from policy.consent import expiry
 from policy.model import Consent, ConsentState, Expressed
 from vault.model import Kind
 
 NEW_PHONE = "4915112345679"
+BSUID = "DE.1234567890abcdef"
 AGREE = Choice(id=rights.GRANT, title="I agree")
 DISAGREE = Choice(id=rights.REFUSE, title="I do not agree")
 
@@ -354,3 +360,107 @@ async def test_asking_needs_no_consent_but_is_decided_and_on_record(desk: Desk) 
         "touch.began send-consent",
     ]
     assert {row.kind for row in await desk.rows(replies)} == {Sent.CONSENT}
+
+
+@dataclass
+class Ledger:
+    """A ledger of consents beside which something happens once, before it takes a row."""
+
+    inner: Any
+    before: Callable[[], Awaitable[None]] | None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def record(self, row: Consent) -> None:
+        """Do it, then record."""
+        if before := self.before:
+            self.before = None
+            await before()
+        await self.inner.record(row)
+
+
+async def stopping(desk: Desk) -> Note:
+    """Return a withdrawal that passes earlier turns, as the cell's inbox lets it."""
+    job = await desk.hear(Text(body="STOP"))
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(update(jobs).where(jobs.c.id == job).values(urgent=True))
+    return await desk.claim(job, "w2")
+
+
+@pytest.mark.anyio
+async def test_a_job_with_a_decision_in_hand_is_stopped_before_the_row(desk: Desk) -> None:
+    """Between the row and the stop it could begin one more touch, after the no was recorded."""
+    await desk.consents()
+    note = await desk.spoken()
+    stop = await stopping(desk)
+    found: list[tuple[str, str]] = []
+
+    async def look() -> None:
+        found.append(await desk.state(note.job.id))
+
+    desk.with_ports(consents=Ledger(desk.ports.consents, look))
+
+    await rights.withdraw(stop, desk.ports)
+
+    assert found == [("refused", "consent.withdrawn")]
+
+
+@pytest.mark.anyio
+async def test_a_job_that_begins_before_the_row_is_stopped_after_it(desk: Desk) -> None:
+    """It was nobody's when the others were stopped, and asked while the yes still stood."""
+    await desk.consents()
+    late = await desk.hear(desk.recording())
+    stop = await stopping(desk)
+
+    async def begin() -> None:
+        await desk.claim(late)
+
+    desk.with_ports(consents=Ledger(desk.ports.consents, begin))
+
+    await rights.withdraw(stop, desk.ports)
+
+    assert await desk.state(late) == ("refused", "consent.withdrawn")
+    assert [e.job for e in desk.trail.seen if e.type is EventType.JOB_ENDED] == [late]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("merged", [False, True], ids=["same-name", "other-name"])
+async def test_a_withdrawal_that_was_cut_short_is_on_record_for_every_purpose(
+    desk: Desk,
+    merged: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """The rows are there and the leaves are not: who takes it up must still tell of each."""
+    other = desk.world.person(None, bsuid=BSUID, line=desk.line)
+    await desk.subject(other)
+    await desk.consents()
+    yes = await newest(desk)
+    await desk.ports.consents.record(replace(yes, id="c_training", purpose="training"))
+    desk.clock.move(1)
+    stop = await desk.note(Text(body="STOP"))
+    desk.trail.refuses = lambda event: event.type is EventType.CONSENT_WITHDRAWN
+    with pytest.raises(AppendError):
+        await rights.withdraw(stop, desk.ports)
+    desk.trail.refuses = never
+    if merged:
+        await link(Identity(bsuid=BSUID), Identity(phone=PHONE), TENANT, desk.ports)
+
+    await rights.withdraw(await opened(stop.job, desk.ports), desk.ports)
+
+    told = [e.detail["purpose"] for e in desk.trail.seen if e.type is EventType.CONSENT_WITHDRAWN]
+    assert sorted(told) == ["training", SPOKEN]
+
+
+@pytest.mark.anyio
+async def test_a_no_to_a_further_purpose_that_is_older_is_not_told_again(desk: Desk) -> None:
+    """A second "stop" takes back what stands now; the first has its own leaf."""
+    await desk.consents()
+    yes = await newest(desk)
+    await desk.ports.consents.record(
+        replace(yes, id="c_training", purpose="training", state=ConsentState.WITHDRAWN)
+    )
+
+    await said(desk, Text(body="STOP"))
+
+    told = [e.detail["purpose"] for e in desk.trail.seen if e.type is EventType.CONSENT_WITHDRAWN]
+    assert told == [SPOKEN]

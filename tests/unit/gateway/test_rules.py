@@ -87,6 +87,35 @@ async def test_a_published_bundle_is_enforced(configure: Configure, publisher: P
 
 
 @pytest.mark.anyio
+async def test_a_cell_whose_settings_were_tightened_leaves_its_old_law(
+    configure: Configure, publisher: Publisher
+) -> None:
+    """A restart applies the settings: the kept release was admitted under the looser ones."""
+    before = settings.load(published(configure, publisher))
+    async with AsyncExitStack() as stack:
+        await rules(before, stack)
+    policy = POLICY.format(key=publisher.public)
+    tight = configure(policy, tenant="[tenants.retention]\nraw_audio_seconds = 1\n")
+
+    with pytest.raises(BundleError, match="raw_audio_seconds is longer"):
+        await enforced(tight)
+
+    assert "raw_audio_seconds is longer" in publication.status(settings.load(tight)).refused
+
+
+@pytest.mark.anyio
+async def test_a_cell_says_whether_it_would_hear_of_the_next_release(
+    configure: Configure, publisher: Publisher
+) -> None:
+    """What follows the source is a task, and a task can end."""
+    async with AsyncExitStack() as stack:
+        ruled = await rules(settings.load(published(configure, publisher)), stack)
+        following = ruled.following()
+
+    assert (following, ruled.following()) == (True, False)
+
+
+@pytest.mark.anyio
 async def test_a_strangers_bundle_starts_no_cell(
     configure: Configure, publisher: Publisher, stranger: Publisher
 ) -> None:

@@ -244,3 +244,33 @@ async def test_what_protects_more_survives_a_merge(desk: Desk) -> None:
 
     found = await subjects.declared(desk.ports.engine, subject)
     assert (found.residence, found.minor) == ("DE", True)
+
+
+@pytest.mark.anyio
+async def test_what_a_merge_declares_is_a_declaration_of_its_own(desk: Desk) -> None:
+    """The log keeps the first event of an id: what is told under an old one reaches nobody."""
+    new, old = await desk.subject(other(desk)), await desk.subject()
+    await declare(desk, old, minor=True)
+    await declare(desk, new, residence="DE", minor=False)
+    sweeper = Sweeper(desk.ports, owner="s1")
+    await sweeper.tell_declared()
+
+    await one_person(desk)
+    await sweeper.tell_declared()
+
+    told = [e for e in desk.trail.seen if e.type == "subject.declared"]
+    assert len({event.id for event in told}) == len(told) == 3
+    assert (told[-1].subject, told[-1].detail["minor"]) == (new, True)
+
+
+@pytest.mark.anyio
+async def test_a_merge_is_declared_when_it_happens(desk: Desk) -> None:
+    """Nobody knew of it when the first of the two was declared."""
+    await desk.subject(other(desk))
+    await declare(desk, await desk.subject(), minor=True)
+    desk.clock.move(60)
+
+    await one_person(desk)
+
+    [event] = await subjects.unrecorded(desk.ports.engine, 1)
+    assert event.at == desk.clock()

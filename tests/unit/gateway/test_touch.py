@@ -57,6 +57,23 @@ async def test_what_was_observed_is_in_the_end(trail: Trail, clock: Clock) -> No
 
 
 @pytest.mark.anyio
+async def test_what_the_vendor_says_of_itself_is_not_what_was_seen(
+    trail: Trail, clock: Clock
+) -> None:
+    """Its word for the region must never pass for an observation of ours."""
+    async with touching(trail, MATTER, PROCESSOR, "transcribe", now=clock, leave=freely) as touch:
+        touch.observe(Observed(request_id="r-1"))
+        touch.observe(Observed(region="westeurope"))
+
+    [_, ended] = await trail.leaves(job="j_1")
+    assert ended.event.detail == {
+        "attested": {
+            "basis": "attested by vendor", "region": "westeurope", "request_id": "r-1",
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.anyio
 async def test_an_error_ends_the_touch_and_its_text_stays_out(trail: Trail, clock: Clock) -> None:
     """After a failure the bytes were still sent; the error's text may quote the speaker."""
     with pytest.raises(ValueError, match="canary"):

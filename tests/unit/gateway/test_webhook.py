@@ -71,7 +71,7 @@ class World:
         doors = Doors(
             tenants={"t": door},
             inbox=self.inbox,
-            forwards=Forwards(engine, {"t": post}, now=clock, wake=lambda: None),
+            forwards=Forwards(engine, {"t": post}, cell="eu-1", now=clock, wake=lambda: None),
             metrics=metrics,
         )
         app = Starlette(routes=webhook.routes(), exception_handlers={DoorError: webhook.refused})

@@ -300,3 +300,26 @@ async def test_a_job_without_an_answer_ends_too(desk: Desk, hand: Worker) -> Non
     await give(hand, job)
 
     assert await desk.state(job) == ("done", "answered")
+
+
+@pytest.mark.anyio
+async def test_who_lost_the_lease_has_ended_before_the_next_begins(
+    desk: Desk, hand: Worker
+) -> None:
+    """A touch under way is ended by who made it, with what was seen, and not closed as killed."""
+    desk.script("nlu.one", MEANT, MEANT, delay_s=0.5)
+    job = await desk.hear(Text(body="Hello"))
+    first = asyncio.create_task(give(hand, job))
+
+    async def understanding() -> bool:
+        return "touch.began understand" in desk.types("touch.began")
+
+    await until(understanding)
+    await desk.ports.jobs.release("w1")
+    await give(hand, job)
+    await asyncio.gather(first, return_exceptions=True)
+
+    ends = [e.outcome for e in desk.trail.seen if e.type is EventType.TOUCH_ENDED]
+    assert "cancelled" in ends
+    assert "killed" not in ends
+    assert len(desk.texts()) == 1

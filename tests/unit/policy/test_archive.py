@@ -206,3 +206,34 @@ def test_a_file_that_is_no_archive_is_refused(path: Path, raw: bytes) -> None:
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
     """No file, no law."""
     refused(tmp_path / "none.tar.gz", "not readable")
+
+
+def hostile(headers: dict[str, str]) -> bytes:
+    """Return an archive of one file under *headers* of the pax kind."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        entry = tarfile.TarInfo("data.json")
+        entry.size, entry.pax_headers = 2, headers
+        tar.addfile(entry, io.BytesIO(b"{}"))
+    return raw.getvalue()
+
+
+def nested(depth: int) -> bytes:
+    """Return headers that each speak of the next: a reader that follows them calls itself."""
+    entry = tarfile.TarInfo("x")
+    entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 1
+    return (entry.tobuf(tarfile.GNU_FORMAT) + bytes(512)) * depth
+
+
+@pytest.mark.parametrize(
+    ("tar", "cause"),
+    [
+        (hostile({"GNU.sparse.map": "a,b"}), "ValueError"),
+        (hostile({"size": "1" + "0" * 30}), "OverflowError"),
+        (nested(2000), "RecursionError"),
+    ],
+)
+def test_a_hostile_header_is_refused(tar: bytes, cause: str) -> None:
+    """Headers are read before any signature: whoever answers for the source may write them."""
+    with pytest.raises(BundleError, match=f"not a tar archive .{cause}."):
+        archive.unpack(gzip.compress(tar))

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.policy_world import NOW, QUESTION
+from support.policy_world import NOW, QUESTION, tenants
 from support.publishing import Publisher, expecting, small, two_laws, with_rules
 
-from policy import archive
+from policy import archive, gate
 from policy.active import Release
 from policy.archive import Packed
 from policy.bundle import Bundle
@@ -16,12 +17,16 @@ from policy.embedded import EmbeddedEngine
 from policy.errors import BundleError, EngineError, FetchError
 from policy.fetch import FileSource
 from policy.follow import Follower
+from policy.gate import Expected
 from policy.model import Allowed
 from policy.release import Releases
 
 pytestmark = pytest.mark.anyio
 
 OLD, NEW = two_laws()
+TIGHT = small(
+    tenants=tenants() | {"tight": tenants()["tight"] | {"retention": {"raw_audio_seconds": 60}}}
+)
 
 
 class World:
@@ -40,7 +45,7 @@ class World:
         archive.place(self.publisher.publish(bundle, issued), self.file)
 
     def cell(self, *, served: bool = False, opened: Callable[[Bundle], Release] | None = None,
-             poll_s: float = 15.0) -> Follower:  # fmt: skip
+             poll_s: float = 15.0, expected: Expected | None = None) -> Follower:  # fmt: skip
         """Return a cell that has not begun."""
 
         def note(event: str, *, revision: str = "", reason: str = "") -> None:
@@ -48,7 +53,7 @@ class World:
 
         follower = Follower(
             self.releases,
-            expected=expecting(OLD),
+            expected=expected or expecting(OLD),
             opened=opened or embedded,
             served=served,
             now=lambda: self.at,
@@ -403,3 +408,242 @@ async def test_a_bundle_built_here_passes_the_gate_too(world: World) -> None:
     later = cell()
     await later.begin(built(NEW))
     assert later.active.facts.revision == NEW.revision
+
+
+async def late(*_: object, **__: object) -> None:
+    """Refuse a bundle because this machine is busy."""
+    raise BundleError("deny corpus: a question in order in DE: engine.late")
+
+
+async def test_what_a_busy_moment_refused_is_looked_at_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source says the same ever after: a good law that was once late would never come."""
+    cell = world.cell()
+    await cell.begin()
+    world.publish(NEW, 2)
+    with monkeypatch.context() as busy:
+        busy.setattr("policy.gate.admit", late)
+        await cell.poll()
+    refused = cell.active.facts.revision
+
+    world.at += 60
+    await cell.poll()
+
+    assert refused == OLD.revision
+    assert cell.active.facts.revision == NEW.revision
+    assert world.releases.refusal is None
+    assert cell.age == 0
+
+
+async def test_what_a_full_disk_refused_is_looked_at_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody makes room: nobody should have to publish the same law anew."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cell = world.cell()
+    await cell.begin()
+    world.publish(NEW, 2)
+    with monkeypatch.context() as busy:
+        busy.setattr(world.releases, "keep", full)
+        with pytest.raises(OSError, match="No space"):
+            await cell.poll()
+
+    world.at += 60
+    await cell.poll()
+
+    assert cell.active.facts.revision == NEW.revision
+
+
+async def test_a_state_that_was_not_written_is_written_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a restart would bring the law before back, and nobody would know."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cell = world.cell()
+    await cell.begin()
+    world.publish(NEW, 2)
+    with monkeypatch.context() as busy:
+        busy.setattr(world.releases, "activate", full)
+        with pytest.raises(OSError, match="No space"):
+            await cell.poll()
+
+    await cell.poll()
+
+    assert cell.revision == NEW.revision
+    assert world.releases.state is not None
+    assert world.releases.state.revision == NEW.revision
+
+
+async def test_what_stays_bad_costs_one_rehearsal_a_minute(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rehearsal is a process and some thousand questions."""
+    held = list[int]()
+
+    async def count(*_: object, **__: object) -> None:
+        held.append(world.at)
+        await late()
+
+    cell = world.cell()
+    await cell.begin()
+    start = world.at
+    world.publish(NEW, 2)
+    monkeypatch.setattr("policy.gate.admit", count)
+    for _ in range(13):
+        await cell.poll()
+        world.at += 15
+
+    assert held == [start, start + 60, start + 120, start + 180]
+
+
+async def test_what_nobody_signed_is_not_looked_at_again(
+    world: World, stranger: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are what is wrong with it, and they stay what they are."""
+    cell = world.cell()
+    await cell.begin()
+    archive.place(stranger.publish(NEW, 2), world.file)
+    await cell.poll()
+    world.at += 3600
+    monkeypatch.setattr(cell, "_keys", stranger.keys)
+
+    await cell.poll()
+
+    assert cell.active.facts.revision == OLD.revision
+
+
+async def test_nothing_that_is_published_ends_the_following(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell that stopped listening would never hear of the next law."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("what nobody thought of")
+
+    def unreadable(*_: object) -> None:
+        raise PermissionError
+
+    cell = world.cell(poll_s=0.01)
+    await cell.begin()
+    before = cell.alive
+    cell.start()
+    with monkeypatch.context() as spoilt:
+        spoilt.setattr("policy.archive.unpack", broken)
+        archive.place(b"anything", world.file)
+        await until(lambda: ("policy.poll_failed", "KeyError") in world.told)
+    with monkeypatch.context() as spoilt:
+        spoilt.setattr(Releases, "pinned", property(unreadable))
+        await until(lambda: ("policy.poll_failed", "PermissionError") in world.told)
+    world.publish(NEW, 2)
+    await until(lambda: cell.active.facts.revision == NEW.revision)
+
+    assert (before, cell.alive) == (False, True)
+    await cell.aclose()
+    assert not cell.alive
+
+
+async def test_who_follows_nothing_is_well(world: World) -> None:
+    """A bundle built here has no source that could be lost."""
+    cell = world.cell()
+    cell._source = None
+
+    assert cell.alive
+
+
+def tightened(seconds: int = 60) -> Expected:
+    """Return what a cell expects whose settings now keep recordings for *seconds*."""
+    return expecting(OLD, tight={"raw_audio_seconds": seconds})
+
+
+async def test_a_kept_release_that_became_too_loose_starts_nothing(world: World) -> None:
+    """What the settings tighten holds from the next start on, whatever was in force before."""
+    await world.cell().begin()
+    again = world.cell(expected=tightened())
+
+    with pytest.raises(BundleError, match="raw_audio_seconds is longer"):
+        await again.begin()
+
+    with pytest.raises(EngineError, match=r"engine\.closed"):
+        _ = again.active
+    assert world.releases.refusal is not None
+    assert "raw_audio_seconds is longer" in world.releases.refusal.fault
+    assert ("policy.refused", "BundleError") in world.told
+
+
+async def test_a_kept_release_that_became_too_loose_gives_way_to_the_source(world: World) -> None:
+    """The publisher may have followed the settings already."""
+    await world.cell().begin()
+    world.publish(TIGHT, 2)
+    again = world.cell(expected=tightened())
+
+    await again.begin()
+
+    assert again.active.facts.revision == TIGHT.revision
+    assert world.releases.refusal is None
+
+
+async def test_a_server_is_not_followed_to_what_became_too_loose(world: World) -> None:
+    """A server that still has it is undecided until it takes the new law."""
+    server = Served()
+
+    def opened(bundle: Bundle) -> Release:
+        return Release(facts=bundle.facts, engine=server)
+
+    await world.cell(served=True, opened=opened).begin()
+    world.publish(TIGHT, 2)
+    again = world.cell(served=True, opened=opened, expected=tightened())
+
+    await again.begin()
+
+    assert again.active.facts == TIGHT.facts
+    assert again.active.staged is None
+
+
+async def test_a_pin_stands_the_gate_too(world: World) -> None:
+    """A rollback goes back in law, not behind what the settings say today."""
+    await world.cell().begin()
+    world.publish(TIGHT, 2)
+    world.releases.pin(OLD.revision)
+    again = world.cell(expected=tightened())
+
+    await again.begin()
+    begun = again.active.facts.revision
+    with pytest.raises(BundleError, match="raw_audio_seconds is longer"):
+        await again.poll()
+
+    assert (begun, again.active.facts.revision) == (TIGHT.revision, TIGHT.revision)
+    assert world.releases.refusal is not None
+    assert "raw_audio_seconds is longer" in world.releases.refusal.fault
+
+
+async def test_a_pin_that_is_set_later_stands_the_gate_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept is not admitted: what was kept under other settings may be named at any time."""
+    await world.cell().begin()
+    world.publish(TIGHT, 2)
+    again = world.cell(expected=tightened())
+    await again.begin()
+    real, held = gate.admit, list[int]()
+
+    async def count(packed: Packed, **named: Any) -> None:
+        held.append(world.at)
+        await real(packed, **named)
+
+    monkeypatch.setattr("policy.gate.admit", count)
+    start = world.at
+    world.releases.pin(OLD.revision)
+    for _ in range(5):
+        with pytest.raises(BundleError):
+            await again.poll()
+        world.at += 15
+
+    assert held == [start + 60]  # at its start it was refused as well
+    assert again.active.facts.revision == TIGHT.revision

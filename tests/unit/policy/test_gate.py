@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import policy_world
 from support.policy_world import NOW
 from support.publishing import Publisher, expecting, pack, small, unpack, with_data, with_rules
 
@@ -401,3 +402,62 @@ def test_a_manifest_says_what_we_understand(law: Bundle) -> None:
         raw = pack(files | {".manifest": json.dumps(manifest | change).encode()})
         with pytest.raises(BundleError, match=r"\.manifest: (must|metadata)"):
             archive.unpack(raw)
+
+
+SCC = {"expires": NOW + 100, "law": "GDPR", "module": "2", "tool": "scc"}
+FILED = {
+    "contract_expires": NOW + 100,
+    "languages": ["de", "en"],
+    "options": {"mip_opt_out": "true"},
+    "review_expires": NOW + 100,
+    "transfers": [SCC],
+}
+INSIDE = {"contract_expires": 0, "hosts": [], "languages": []}
+
+
+def filed(changes: dict[str, Any]) -> Bundle:
+    """Return a law whose first row is under the contract `FILED`, but for *changes*."""
+    first, *rest = policy_world.rows()
+    return small(processors=[first | FILED | changes, *rest])
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"contract_expires": NOW + 101}, "contract_expires"),
+        ({"contract_expires": 0, "hosts": []}, "contract_expires"),
+        ({"review_expires": NOW + 101}, "review_expires"),
+        ({"options": {}}, "options"),
+        ({"options": {"mip_opt_out": "false"}}, "options"),
+        ({"languages": ["de", "en", "fr"]}, "languages"),
+        ({"languages": []}, "languages"),
+        ({"transfers": [SCC | {"expires": NOW + 101}]}, "transfers"),
+        ({"transfers": [SCC, SCC | {"tool": "bcr", "module": ""}]}, "transfers"),
+        ({"transfers": [SCC | {"law": "UK GDPR"}]}, "transfers"),
+        ({"transfers": [SCC | {"module": "3"}]}, "transfers"),
+    ],
+)
+async def test_a_contract_is_no_better_than_the_registry_s(
+    changes: dict[str, Any], key: str
+) -> None:
+    """A publisher may end a contract, never make one: what was signed, the operator filed."""
+    match = f"processor stt.first.eu-west: {key} .* the registry's"
+
+    with pytest.raises(BundleError, match=match):
+        await admit(filed(changes), expected=expecting(filed({})))
+
+
+async def test_a_contract_may_be_worse_than_the_registry_s() -> None:
+    """An urgent end of a contract is what a publication is for."""
+    worse = {
+        "contract_expires": NOW + 99,
+        "languages": ["de"],
+        "options": {"mip_opt_out": "true", "more": "x"},
+        "review_expires": NOW + 99,
+        "transfers": [],
+    }
+
+    await admit(filed(worse), expected=expecting(filed({})))
+    await admit(filed({}), expected=expecting(filed({"languages": []})))
+    await admit(filed({"contract_expires": 1, "hosts": []}), expected=expecting(filed(INSIDE)))
+    await admit(filed({"transfers": [SCC | {"expires": 1}]}), expected=expecting(filed({})))

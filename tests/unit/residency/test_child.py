@@ -206,3 +206,20 @@ def _running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.anyio
+async def test_silent_engines_hold_up_nobody_else() -> None:
+    """Others share the default threads, the audit log among them: engines wait in their own."""
+    silent = [Child(f"stt.silent.{n}", echo, "hello") for n in range(12)]
+    await asyncio.gather(*(child.warm() for child in silent))
+    calls = [asyncio.create_task(child.ask("sleep", 30)) for child in silent]
+    await asyncio.sleep(0.1)
+
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(int)
+
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await asyncio.gather(*(child.aclose() for child in silent))

@@ -92,6 +92,17 @@ def test_one_tenants_rate_is_three_quarters_at_most() -> None:
     assert room._rate["stt", "b"].tokens == 2.0
 
 
+def test_a_rate_of_one_still_admits_with_several_tenants() -> None:
+    """Three quarters of one token would never be a whole one: the row would be dead for all."""
+    clock = Clock()
+    room = limits(clock, per_minute="1")
+
+    assert [room.enter("stt", "a"), room.enter("stt", "b")] == [True, False]
+
+    clock.at += MINUTE_S * 4 / 3
+    assert room.enter("stt", "a")
+
+
 @pytest.mark.anyio
 async def test_who_waits_is_told() -> None:
     """A place that becomes free soon is better than an answer in text."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 import ssl
 
 import pytest
@@ -45,6 +46,27 @@ async def test_a_live_ticket_opens_a_tunnel_and_every_byte_is_counted() -> None:
         Contact(host=TARGET, peer="127.0.0.1", refused="", sent=size, received=size),
     )
     assert (bytes(world.got), world.went) == (start + more, [(PUBLIC, 443)])
+
+
+async def test_bytes_that_wait_for_a_slow_peer_are_counted() -> None:
+    """A count is an upper bound: of what was handed to the system, some has left."""
+    (near, far), (here, there) = socket.socketpair(), socket.socketpair()
+    with far, there:
+        far.setblocking(False)
+        upstream = await asyncio.open_unix_connection(sock=near)
+        client = await asyncio.open_unix_connection(sock=here)
+        first: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        first.set_result(bytes(4_000_000))
+        line = tunnel.Line(host=TARGET)
+        relaying = asyncio.create_task(tunnel.relay(first, client, upstream, line, plain=True))
+
+        left = await asyncio.get_running_loop().sock_recv(far, tunnel.CHUNK)
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+
+        assert line.contact.sent >= len(left) > 0
+        for _, writer in (upstream, client):
+            writer.transport.abort()
 
 
 async def test_tls_is_end_to_end(authority: Authority) -> None:
@@ -379,12 +401,27 @@ async def test_the_end_of_a_grant_cuts_its_tunnels() -> None:
             await cut.ask(head(mine))
             await kept.ask(head(other))
             assert await cut.echo(start := hello(HOST)) == start
-            await broker.end(mine)
+            seen = await broker.end(mine)
 
             assert await cut.gone()
             assert await kept.echo(start) == start
         assert await asked(broker, head(mine)) == "407 ticket.unknown"
-        assert await broker.end(mine) == ()
+        assert len(seen) == 1
+        assert await broker.end(mine) == seen
+
+
+async def test_what_was_seen_of_a_grant_that_nobody_ended_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is kept for a while only; "nothing was seen" would be a lie on the record."""
+    monkeypatch.setattr(proxy, "KEPT_S", 0.1)
+    async with vendor() as world, brokering(world) as broker:
+        passage = await broker.admit(grant(seconds=0.1))
+        while passage.ticket in broker._ways:  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0.01)
+
+        with pytest.raises(EgressError, match=r"ticket\.unknown"):
+            await broker.end(passage)
 
 
 async def test_an_expired_grant_is_cut_and_still_tells_what_it_saw() -> None:

@@ -316,6 +316,11 @@ def test_an_unknown_pin_is_refused(tmp_path: Path) -> None:
         ({"addresses": "192.0.2.0/24|"}, "addresses: '' is no CIDR block"),
         ({"addresses": "192.0.2.0/24|10.0.0.1/8"}, "addresses: '10.0.0.1/8' is no CIDR block"),
         ({"in_use_elsewhere_minutes": "-1"}, "in_use_elsewhere_minutes: '-1' is no whole number"),
+        ({"max_concurrent": "lots"}, "settings.max_concurrent: 'lots' is no whole number"),
+        ({"max_concurrent": "0"}, "settings.max_concurrent: '0' is no whole number of 1 or more"),
+        ({"per_minute": "nan"}, "settings.per_minute: 'nan' is no whole number of 1 or more"),
+        ({"per_minute": "-5"}, "settings.per_minute: '-5' is no whole number of 1 or more"),
+        ({"per_minute": "1.5"}, "settings.per_minute: '1.5' is no whole number of 1 or more"),
     ],
 )
 def test_a_pin_says_enough_to_be_checked(
