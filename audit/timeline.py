@@ -86,7 +86,8 @@ def compared(entry: Entry) -> str:
     detail = entry.detail
     if not any(name in detail for name in ("declared", "host", "peer", "peers", "refused")):
         return ""
-    vendor = f"; attested by vendor: {detail['region']}" if detail.get("region") else ""
+    region = detail.get("attested", {}).get("region")
+    vendor = f"; attested by vendor: {region}" if region else ""
     return f"declared {_declared(detail.get('declared'))}; observed {_observed(detail)}{vendor}"
 
 

@@ -140,6 +140,12 @@ async def record(
     return row
 
 
+async def said_by(note: Note, row: Consent, ports: Ports) -> bool:
+    """Whether *row* says what this very *note* expressed, under whichever name it was recorded."""
+    key = await ports.keys.named(f"idempotency-{note.tenant.id}")
+    return row.evidence == keyed(key, "evidence", note.message.id)
+
+
 async def granted(note: Note, purpose: str, shown: Words, ports: Ports) -> None:
     """Record a yes to the words *shown*: a renewal if it follows another."""
     rows = await ports.consents.history(note.tenant.id, note.subject)

@@ -36,7 +36,8 @@ from residency.model import Observed, Processor
 TICK_S = 5.0
 REFRESH_US = 60_000_000  # a fact seen again is written once a minute
 MOST_VALUES = 512  # of one fact of one processor
-MOST_NOTES = 20  # open notes (not alarms) of one processor
+MOST_NOTES = 20  # open notes (no warnings, no alarms) of one processor
+_MOST = {Severity.INFO: MOST_NOTES, Severity.WARN: MOST_VALUES}  # an alarm is never one too many
 
 Fact = tuple[str, str, str]
 
@@ -63,7 +64,7 @@ class Findings:
         self._cell = cell
         self._now = now
         self._suspended: frozenset[str] = frozenset()
-        self._open: dict[str, str] = {}  # key -> processor
+        self._open: dict[str, tuple[str, str]] = {}  # key -> processor and severity
         self._fresh: dict[str, dict[str, Any]] = {}  # key -> row, not durable yet
         self._seen: dict[Fact, int] = {}  # -> when it was last written
         self._facts: dict[Fact, tuple[str, int]] = {}  # basis and time, not durable yet
@@ -99,10 +100,11 @@ class Findings:
         key = _key(finding)
         if key in self._open:
             return False
-        notes = sum(processor == row.id for processor in self._open.values())
-        if finding.severity is not Severity.CRITICAL and notes >= MOST_NOTES:
+        place = (row.id, finding.severity.value)
+        most = _MOST.get(finding.severity)
+        if most is not None and sum(each == place for each in self._open.values()) >= most:
             return False
-        self._open[key] = row.id
+        self._open[key] = place
         self._fresh[key] = _row(finding, row, key)
         if finding.suspends(row):
             self._suspended |= {row.id}
@@ -155,9 +157,9 @@ class Findings:
         async with db.reading(self._engine) as tx:
             query = select(findings).where(findings.c.closing_recorded_at.is_(None))
             rows = (await tx.execute(query)).all()
-        stored = {row.open_key: row.processor for row in rows if row.open_key}
+        stored = {row.open_key: (row.processor, row.severity) for row in rows if row.open_key}
         fresh = self._fresh
-        self._open = stored | {key: row["processor"] for key, row in fresh.items()}
+        self._open = stored | {k: (row["processor"], row["severity"]) for k, row in fresh.items()}
         self._suspended = frozenset(row.processor for row in rows if row.suspends) | frozenset(
             row["processor"] for row in fresh.values() if row["suspends"]
         )
@@ -206,7 +208,7 @@ def seen(detail: Mapping[str, Any]) -> Observed:
         peer=detail.get("peer", ""),
         peers=tuple(detail.get("peers", ())),
         tls=detail.get("tls", ""),
-        region=detail.get("region", ""),
+        region=detail.get("attested", {}).get("region", ""),
         refused=tuple(detail.get("refused", ())),
     )
 

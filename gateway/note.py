@@ -8,6 +8,7 @@ nowhere but in the sealed update, which goes when the job ends.
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -163,7 +164,7 @@ async def _person(names: list[str], tenant: str, ports: Ports) -> str:
         # Before they are one: no decision in between may overlook a withdrawal.
         await carry_over(other, subject, tenant, ports)
     async with ports.engine.begin() as tx:
-        subject, merged = await _linked(tx, tenant, names)
+        subject, merged = await _linked(tx, tenant, names, ports.now())
     for other in merged:
         await carry_over(other, subject, tenant, ports)
     return subject
@@ -178,8 +179,10 @@ async def _names(identity: Identity, tenant: str, ports: Ports) -> list[str]:
     ]
 
 
-async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> tuple[str, list[str]]:
-    """Let *names* lead to one subject; return it, and those that became it just now."""
+async def _linked(
+    tx: AsyncConnection, tenant: str, names: list[str], at: datetime
+) -> tuple[str, list[str]]:
+    """Let *names* lead to one subject, since *at*; return it, and those that became it just now."""
     fresh = f"s_{secrets.token_hex(16)}"
     known = await _subjects(tx, names)
     subject = next((known[name] for name in names if name in known), fresh)
@@ -191,7 +194,7 @@ async def _linked(tx: AsyncConnection, tenant: str, names: list[str]) -> tuple[s
     chosen = next(known[name] for name in names)
     merged = sorted(set(known.values()) - {chosen})
     for other in merged:
-        await subjects.merge(tx, other, chosen, tenant)
+        await subjects.merge(tx, other, chosen, tenant, at=at)
     return chosen, merged
 
 

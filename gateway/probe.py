@@ -3,8 +3,8 @@ The scheduled probe: who answers for a processor, asked with synthetic audio onl
 
 - What is sent is `tone`, made here by arithmetic. This module has no way to custody, sessions
   or the inbox: a health check that borrows a user's note is how audio gets abroad unseen.
-- Each row with hosts and an agreement is asked for its certificate through the broker; a speech
-  engine also hears the tone, and says its region.
+- Each row with hosts, an agreement and a review is asked for its certificate through the broker;
+  a speech engine also hears the tone, and says its region.
 - A probe is a touch like any other (action ``probe``), and what it sees goes to `Findings`. A
   suspended processor is probed too: that is how a person learns that it is well again.
 """
@@ -13,18 +13,16 @@ import array
 import asyncio
 import math
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
 
-from audit.errors import AuditError
 from gateway import log, touch
 from gateway.audio import encode
 from gateway.findings import Findings
 from gateway.touch import Matter, Touch, Trail, folded
 from residency import handshake
-from residency.errors import ResidencyError
 from residency.model import Audio, Grant, Observed, Passage, Processor
 from residency.ports import Egress, SpeechToText
 
@@ -61,8 +59,7 @@ class Probe:
         now: Callable[[], datetime],
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        today = now().date()
-        self._rows = [row for row in rows if row.hosts and row.contract_expires >= today]
+        self._rows = [row for row in rows if row.hosts]
         self._hearing = hearing
         self._egress = egress
         self._findings = findings
@@ -91,7 +88,6 @@ class Probe:
             self._task = None
 
     async def _run(self) -> None:
-        await touch.close_killed(self._trail, self._job, now=self._now)
         while True:
             await self.tick()
             await asyncio.sleep(self._every_s)
@@ -101,15 +97,25 @@ class Probe:
         return f"j_probe.{self._cell}"
 
     async def tick(self) -> None:
-        """Probe every row once; a row that cannot be reached does not keep the others waiting."""
-        audio = await asyncio.to_thread(tone)
-        for row in self._rows:
-            try:
-                await self._ask(row, audio)
-            except (AuditError, ResidencyError) as exc:
-                log.get().warning("probe.failed", processor=row.id, error=type(exc).__name__)
+        """
+        End what was left open, and probe once every row whose agreement and review hold today.
 
-    async def _ask(self, row: Processor, audio: Audio) -> None:
+        Whatever is raised is logged by its type, and keeps nobody waiting: a vendor's answer may
+        break any parser, and the trail may be away for a while.
+        """
+        await self._guarded(self._job, touch.close_killed(self._trail, self._job, now=self._now))
+        today = self._now().date()
+        for row in self._rows:
+            if min(row.contract_expires, row.review_expires) >= today:
+                await self._guarded(row.id, self._ask(row))
+
+    async def _guarded(self, what: str, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 - a probe that ended would see nothing more
+            log.get().warning("probe.failed", processor=what, error=type(exc).__name__)
+
+    async def _ask(self, row: Processor) -> None:
         matter = Matter(
             tenant=self._cell,
             job=self._job,
@@ -130,19 +136,20 @@ class Probe:
                 )
             )
             try:
-                await self._look(row, replace(passage, options=row.options), audio, probing)
+                await self._look(row, replace(passage, options=row.options), probing)
             finally:
                 observed = folded(await asyncio.shield(self._egress.end(passage)))
                 probing.observe(observed)
                 self._findings.consider(row, observed)
 
-    async def _look(self, row: Processor, passage: Passage, audio: Audio, probing: Touch) -> None:
+    async def _look(self, row: Processor, passage: Passage, probing: Touch) -> None:
         for host in row.hosts:
             certificate = await handshake.look(host, passage, trust=self._trust)
             seen = Observed(host=certificate.host, tls=certificate.told)
             probing.observe(seen)
             self._findings.consider(row, seen, certificate=certificate)
         if engine := self._hearing.get(row.id):
+            audio = await asyncio.to_thread(tone)
             async with asyncio.timeout(SECONDS):
                 answer = await engine.transcribe(
                     audio, languages=row.languages[:1], passage=passage

@@ -203,7 +203,7 @@ def _seen(event: Event, origin: str) -> Seen:
         host=str(detail.get("host", "")),
         peers=tuple(detail.get("peers", ())),
         tls=str(detail.get("tls", "")),
-        region=str(detail.get("region", "")),
+        region=str(detail.get("attested", {}).get("region", "")),
     )
 
 

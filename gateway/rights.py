@@ -97,16 +97,13 @@ async def withdraw(note: Note, ports: Ports) -> None:
     What is under way stops before its next touch; what waits ends unheard; what was said is
     forgotten and, if law or tenant say so, what was kept is destroyed. Then it is confirmed.
     """
-    further = [
-        purpose
-        for purpose in PURPOSES
-        if (row := await consents.newest(note, purpose, ports)) and row.state in YES
-    ]
+    further = [each for each in PURPOSES if await _takes_back(note, each, ports)]
     rows = {each: await _wording(note, each, ports) for each in (SPOKEN, *further)}
+    # Before the rows for those with a decision in hand, after them for those who asked meanwhile.
+    await _stop(note, ports)
     for purpose, shown in rows.items():
         await consents.record(note, purpose, ConsentState.WITHDRAWN, shown, ports)
-    ended = await ports.jobs.stop(note.subject, SPOKEN, WITHDRAWN, by=note.job)
-    await _on_record(ended, WITHDRAWN, ports)
+    await _stop(note, ports)
     # After the stop: in the trail, no touch of theirs begins behind this leaf.
     for purpose, shown in rows.items():
         await consents.on_record(note, EventType.CONSENT_WITHDRAWN, purpose, shown, ports)
@@ -262,6 +259,17 @@ async def _said_no(note: Note, state: ConsentState, purpose: str, ports: Ports) 
     await consents.record(note, purpose, state, shown, ports)
     await consents.answered(note, [purpose], ports)
     await consents.on_record(note, EventType(f"consent.{state}"), purpose, shown, ports)
+
+
+async def _takes_back(note: Note, purpose: str, ports: Ports) -> bool:
+    """Whether *note* ends a yes to *purpose*, or did so in a try that was cut short."""
+    row = await consents.newest(note, purpose, ports)
+    return row is not None and (row.state in YES or await consents.said_by(note, row, ports))
+
+
+async def _stop(note: Note, ports: Ports) -> None:
+    ended = await ports.jobs.stop(note.subject, SPOKEN, WITHDRAWN, by=note.job)
+    await _on_record(ended, WITHDRAWN, ports)
 
 
 async def _drop_parked(note: Note, reason: str, ports: Ports) -> None:

@@ -92,8 +92,12 @@ async def recorded(engine: AsyncEngine, event: Event, at: datetime) -> None:
         await tx.execute(update(subjects).where(same).values(recorded_at=micros(at)))
 
 
-async def merge(tx: AsyncConnection, old: str, new: str, tenant: str) -> None:
-    """Within *tx*, let everything that is found by subject and was *old*'s be *new*'s."""
+async def merge(tx: AsyncConnection, old: str, new: str, tenant: str, *, at: datetime) -> None:
+    """
+    Within *tx*, let everything that is found by subject and was *old*'s be *new*'s.
+
+    What the two were declared becomes one declaration, made *at* the time of the merge.
+    """
     await db.insert_new(tx, merges, {"subject": old, "into": new, "tenant": tenant})
     for table in MOVING:
         await tx.execute(update(table).where(table.c.subject == old).values(subject=new))
@@ -105,7 +109,9 @@ async def merge(tx: AsyncConnection, old: str, new: str, tenant: str) -> None:
             residence=newest[-1].residence if newest else None,
             minor=any(row.minor for row in theirs),
         )
-        await _put(tx, new, tenant, told, max(row.declared_at for row in theirs))
+        # Later than either, whatever the clock says: the time is part of the event's id.
+        when = max(micros(at), *(row.declared_at + 1 for row in theirs))
+        await _put(tx, new, tenant, told, when)
 
 
 async def formerly(engine: AsyncEngine, subject: str) -> list[str]:

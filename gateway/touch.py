@@ -46,21 +46,27 @@ class Touch:
     detail: dict[str, Any] = field(default_factory=dict)
 
     def observe(self, observed: Observed) -> None:
-        """Record the facts of *observed* that are not empty; later ones replace earlier ones."""
+        """
+        Record the facts of *observed* that are not empty; later ones replace earlier ones.
+
+        What the vendor said of itself goes under ``attested``: it is no observation of ours.
+        """
         seen = {
             "host": observed.host,
             "peer": observed.peer,
             "tls": observed.tls,
-            "request_id": observed.request_id,
             "connections": observed.connections,
             "bytes": observed.bytes_sent,
             "received": observed.bytes_received,
             "peers": list(observed.peers),
             "refused": list(observed.refused),
-            "region": observed.region,
         }
+        said = {"region": observed.region, "request_id": observed.request_id}
         if facts := {name: value for name, value in seen.items() if value}:
             self.detail |= facts | {"basis": "observed"}
+        if facts := {name: value for name, value in said.items() if value}:
+            basis = {"basis": "attested by vendor"}
+            self.detail["attested"] = self.detail.get("attested", {}) | facts | basis
 
 
 def folded(contacts: Sequence[Contact]) -> Observed:

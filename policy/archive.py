@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from policy import bundle as bundles
 from policy import canonical, signing
@@ -193,11 +193,7 @@ def _files(raw: bytes) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
             for entry in tar:
-                # A sparse file of some bytes may claim any length.
-                plain = entry.isreg() and not entry.issparse()
-                content = tar.extractfile(entry) if plain else None
-                if content is None:
-                    raise BundleError(f"{entry.name!r}: not a plain file")
+                content = _content(tar, entry)
                 name = entry.name.removeprefix("/")
                 _named(name, seen)
                 yield name, content.read()
@@ -205,6 +201,15 @@ def _files(raw: bytes) -> Iterator[tuple[str, bytes]]:
         raise
     except Exception as exc:  # noqa: BLE001 - hostile headers make the parser raise anything
         raise BundleError(f"not a tar archive ({type(exc).__name__})") from None
+
+
+def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    # A sparse file of some bytes may claim any length.
+    plain = entry.isreg() and not entry.issparse()
+    content = tar.extractfile(entry) if plain else None
+    if content is None:
+        raise BundleError(f"{entry.name!r}: not a plain file")
+    return content
 
 
 def _named(name: str, seen: set[str]) -> None:

@@ -23,17 +23,26 @@ MINUTE_S = 60.0
 
 @dataclass(slots=True)
 class _Bucket:
-    """Tokens that come back at an even rate; *per_minute* at most, 0 = no limit."""
+    """
+    Tokens that come back at an even rate, a minute's worth at most; *per_minute* 0 = no limit.
+
+    A share below one token a minute is still saved up to a whole one.
+    """
 
     per_minute: float
     tokens: float
     at: float
 
+    @property
+    def most(self) -> float:
+        """Return how many tokens it holds."""
+        return max(1.0, self.per_minute)
+
     def take(self, now: float) -> bool:
         if not self.per_minute:
             return True
         back = (now - self.at) * self.per_minute / MINUTE_S
-        self.tokens, self.at = min(self.per_minute, self.tokens + back), now
+        self.tokens, self.at = min(self.most, self.tokens + back), now
         if self.tokens < 1:
             return False
         self.tokens -= 1
@@ -66,7 +75,7 @@ class Limits:
             rate = float(row.settings.get("per_minute", 0))
             for name, share in (("", 1.0), *((name, part) for name in names)):
                 self._most[row.id, name] = max(1, int(most * share))
-                self._rate[row.id, name] = _Bucket(rate * share, rate * share, now)
+                self._rate[row.id, name] = _Bucket(rate * share, max(1.0, rate * share), now)
 
     def enter(self, processor: str, tenant: str) -> bool:
         """Take a place for one call, or say that there is none; give it back with `leave`."""

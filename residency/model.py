@@ -146,7 +146,7 @@ class Contact:
     One connection under a grant, as the broker saw it.
 
     *peer* is the address it went to, empty where none was opened: then *refused* says why.
-    *sent* and *received* count bytes through the tunnel, TLS included.
+    *sent* and *received* count bytes handed on through the tunnel, TLS included: upper bounds.
     """
 
     host: str

@@ -29,6 +29,7 @@ _LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\]):[1-9][0-9]{0,4}")
 _CLOCK = re.compile(r".*_(?:ms|seconds|minutes|hours|days)")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 _MAX_PORT = 65_535  # RFC 6335, 6
+_COUNTS = ("max_concurrent", "per_minute")
 _QUERY = "query."
 
 
@@ -90,6 +91,8 @@ def _settings(row: Processor) -> Iterator[str]:
     for name, value in row.settings.items():
         if _CLOCK.fullmatch(name) and not _WHOLE.fullmatch(value):
             yield f"settings.{name}: {value!r} is no whole number (a clock is 0 or more)"
+        if name in _COUNTS and (value == "0" or not _WHOLE.fullmatch(value)):
+            yield f"settings.{name}: {value!r} is no whole number of 1 or more"
 
 
 def _is_block(text: str) -> bool:

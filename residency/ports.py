@@ -87,6 +87,9 @@ class Egress(Protocol):
     A ticket admits the (host, port) pairs of its grant until it ends; everything else is
     refused and counted. Nothing is admitted without a live ticket, and when the broker dies
     nothing gets out. Calls may overlap; `end` and `aclose` are safe to call twice.
+
+    `end` never answers "nothing" for what it does not know: a ticket of a broker that is gone,
+    or one that was forgotten long after it expired, is an `EgressError`.
     """
 
     async def admit(self, grant: Grant) -> Passage:
@@ -94,7 +97,12 @@ class Egress(Protocol):
         ...
 
     async def end(self, passage: Passage) -> tuple[Contact, ...]:
-        """Close the ticket, cut its tunnels, and return every connection made or refused."""
+        """
+        Close the ticket, cut its tunnels, and return every connection made or refused.
+
+        For a ticket that was ended a moment ago, return the same. Raise `EgressError` for one
+        that is not known (any more): what went through it is unknown, and must be told so.
+        """
         ...
 
     async def aclose(self) -> None:

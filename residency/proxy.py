@@ -34,7 +34,6 @@ LINGER_S = 0.5
 MAX_PER_GRANT = 16
 MAX_ATTEMPTS = 256
 MAX_OPEN = 512
-KEPT_S = 60.0  # how long the contacts of an expired ticket wait for `end`
 
 Connect = Callable[[str, int], Awaitable[Ends]]
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -82,6 +81,7 @@ class Broker:
         self._connect = connect
         self._now = monotonic
         self._ways: dict[str, _Way] = {}
+        self._ended: dict[str, _Way] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._decoy = Ticket.issue(
@@ -110,11 +110,16 @@ class Broker:
         return ticket.passage(proxy)
 
     async def end(self, passage: Passage) -> tuple[Contact, ...]:
-        """See `Egress.end`."""
+        """See `Egress.end`; the error is ``ticket.unknown``."""
         way = self._ways.pop(passage.ticket, None)
+        if way is not None:
+            way.timer.cancel()
+            self._ended[passage.ticket] = way
+            asyncio.get_running_loop().call_later(egress.KEPT_S, self._ended.pop, passage.ticket, None)
+        else:
+            way = self._ended.get(passage.ticket)
         if way is None:
-            return ()
-        way.timer.cancel()
+            raise EgressError(egress.UNKNOWN)
         await _cut([*way.tasks, *way.pins.values()])
         return tuple(line.contact for line in way.lines)
 
@@ -131,7 +136,7 @@ class Broker:
         for task in way.tasks:
             task.cancel("grant.expired")
         loop = asyncio.get_running_loop()
-        way.timer = loop.call_later(KEPT_S, self._ways.pop, ticket, None)
+        way.timer = loop.call_later(egress.KEPT_S, self._ways.pop, ticket, None)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve((reader, writer)))
@@ -171,7 +176,7 @@ class Broker:
         way = self._ways.get(request.ticket)
         ticket = way.ticket if way else self._decoy  # an unknown one takes as long
         if not ticket.opened_by(request.secret) or way is None:
-            code = "ticket.unknown" if request.ticket else "ticket.missing"
+            code = egress.UNKNOWN if request.ticket else "ticket.missing"
             raise ConnectRefusedError(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, code)
         return way
 

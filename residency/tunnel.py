@@ -1,6 +1,9 @@
 """
 One tunnel: bytes both ways, as they are, counted, until an end, a silence or a cut.
 
+A byte counts from when it is handed to the system, which may send it or drop it at a cut: the
+counts are upper bounds of what the peer got.
+
 The first bytes from the client are held until its TLS ClientHello is whole, so that a tunnel
 that asks for another name than its CONNECT request is cut before a byte of it leaves.
 """
@@ -121,9 +124,9 @@ async def _pump(
 
 
 async def _write(sink: asyncio.StreamWriter, chunk: bytes, count: Callable[[int], None]) -> None:
+    count(len(chunk))  # before the wait: a cut in it leaves bytes that are on their way
     sink.write(chunk)
     await sink.drain()
-    count(len(chunk))
 
 
 async def _silent(line: Line) -> None:

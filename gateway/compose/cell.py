@@ -116,6 +116,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     departures = Departures(
         ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=now
     )
+    probing = _probe(settings, ports, outside)
     running: dict[str, Part] = {
         "findings": ports.findings,  # first to start and last to stop: every touch tells it
         "inbox": inbox,
@@ -123,7 +124,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         "worker": worker,
         "clocks": sweeper,
         "departures": departures,
-        "probe": _probe(settings, ports, outside),
+        "probe": probing,
     }
     if key := crossings.private_key(settings):
         running["arrivals"] = Arriving(
@@ -148,7 +149,10 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         metrics=ports.metrics,
     )
     vitals = _vitals(settings, ports, broker, keyring, ruled, running)
-    vitals.warnings = {"policy_stale": lambda: ruled.age() >= STALE_S}
+    vitals.warnings = {
+        "policy_stale": lambda: ruled.age() >= STALE_S,
+        "probe_ended": lambda: not probing.alive,
+    }
     return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer)
 
 
@@ -294,7 +298,9 @@ def _vitals(
         # A question that the rules deny for lack of facts is still an answer.
         return not isinstance(await ports.decide(probe(ports.region, now())), Undecided)
 
-    checks: dict[str, Check] = {name: alive(part) for name, part in running.items()}
+    # Without the probe notes are answered and touches looked at all the same: it is a warning.
+    parts = {name: part for name, part in running.items() if not isinstance(part, Probe)}
+    checks: dict[str, Check] = {name: alive(part) for name, part in parts.items()}
     checks |= {
         "broker": connected,
         "database": lambda: stores.writable(ports.engine),

@@ -15,7 +15,7 @@ import contextlib
 import signal
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,7 @@ from residency.proxy import Broker, Connect, Resolve, lookup
 from residency.registry import Registry
 
 RENEW_S = 20.0
+AGAIN_S = 1.0
 HTTPS = 443
 
 Mount = Callable[[requests.Session], None]
@@ -67,7 +68,11 @@ WORLD = Outside()
 async def egress(settings: Settings, stack: AsyncExitStack, outside: Outside = WORLD) -> Egress:
     """Return the cell's broker: the separate one that is named, else one in this process."""
     control = settings.egress.control
-    opened: Egress = RemoteEgress(control) if control else await _started(settings, outside)
+    opened: Egress = (
+        RemoteEgress(control, development=not settings.production)
+        if control
+        else await _started(settings, outside)
+    )
     stack.push_async_callback(opened.aclose)
     return opened
 
@@ -115,7 +120,7 @@ async def _run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         broker = await _started(settings)
         stack.push_async_callback(broker.aclose)
-        served = Control(broker)
+        served = Control(broker, development=not settings.production)
         await served.start(control)
         stack.push_async_callback(served.aclose)
         print(f"vocustody: broker on {broker.proxy}", file=sys.stderr, flush=True)  # noqa: T201 - an operator waits for it
@@ -181,7 +186,12 @@ def _vault_faults(settings: Settings) -> Iterator[str]:
 
 
 class Standing:
-    """A passage for what belongs to no touch, renewed every `RENEW_S`; `passage` is the newest."""
+    """
+    A passage for what belongs to no touch; `passage` is the newest.
+
+    It is renewed every `RENEW_S`, and at once when it leads nowhere any more (`failed`): the
+    broker may have started again.
+    """
 
     def __init__(self, egress: Egress, processor: str, host: str) -> None:
         self._egress = egress
@@ -194,11 +204,19 @@ class Standing:
         )
         self._passages: list[Passage] = []
         self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._dead = asyncio.Event()
 
     @property
     def passage(self) -> Passage:
         """Return leave to go now."""
         return self._passages[-1]
+
+    def failed(self, passage: Passage) -> None:
+        """Have *passage* renewed now, unless it was; any thread may say so."""
+        if passage is self.passage:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody goes on
+                self._loop.call_soon_threadsafe(self._dead.set)
 
     async def start(self) -> None:
         """Get the first passage; raise `EgressError` when there is none to be had."""
@@ -210,35 +228,47 @@ class Standing:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(EgressError):
-            for passage in self._passages:
-                await self._egress.end(passage)
+        await self._give_back(self._passages)
 
     async def _renew(self) -> None:
-        pause_s = RENEW_S
         while True:
-            await asyncio.sleep(pause_s)
-            try:
-                await self._replace()
-                pause_s = RENEW_S
-            except EgressError as exc:
-                log.get().error("egress.closed", error=exc)
-                pause_s = 1.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RENEW_S):
+                    await self._dead.wait()
+            replaced = await self._replaced()
+            if self._dead.is_set() or not replaced:
+                await asyncio.sleep(AGAIN_S)  # a host that is down must not cost a ticket per call
+            if replaced:
+                self._dead.clear()
+            else:
+                self._dead.set()
+
+    async def _replaced(self) -> bool:
+        try:
+            await self._replace()
+        except EgressError as exc:
+            log.get().error("egress.closed", error=exc)
+            return False
+        return True
 
     async def _replace(self) -> None:
         self._passages.append(await self._egress.admit(self._grant))
         *gone, older, newest = self._passages  # calls under way may still need the older one
         self._passages = [older, newest]
-        for passage in gone:
-            await self._egress.end(passage)
+        await self._give_back(gone)
+
+    async def _give_back(self, passages: Sequence[Passage]) -> None:
+        for passage in passages:
+            with contextlib.suppress(EgressError):  # the broker that gave it is gone
+                await self._egress.end(passage)
 
 
 class ByPassage(HTTPAdapter):
     """Sends the requests of a `requests.Session` through the broker, and in no other way."""
 
-    def __init__(self, passage: Callable[[], Passage]) -> None:
+    def __init__(self, standing: Standing) -> None:
         super().__init__()
-        self._passage = passage
+        self._standing = standing
         self._proxy = ""
 
     def send(
@@ -251,13 +281,17 @@ class ByPassage(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,  # noqa: ARG002 - same
     ) -> requests.Response:
         """See the base class; connections of an older passage are not used again."""
-        passage = self._passage()
+        passage = self._standing.passage
         proxy = f"http://{passage.ticket}:{passage.secret}@{passage.proxy}"
         if proxy != self._proxy:
             self.close()
             self.proxy_manager.clear()
             self._proxy = proxy
-        return super().send(request, stream, timeout, verify, cert, {"https": proxy})
+        try:
+            return super().send(request, stream, timeout, verify, cert, {"https": proxy})
+        except requests.exceptions.ProxyError:
+            self._standing.failed(passage)
+            raise
 
 
 async def vault_mount(settings: Settings, egress: Egress, stack: AsyncExitStack) -> Mount:
@@ -268,4 +302,4 @@ async def vault_mount(settings: Settings, egress: Egress, stack: AsyncExitStack)
     standing = Standing(egress, "vault", host)
     await standing.start()
     stack.push_async_callback(standing.aclose)
-    return lambda session: session.mount("https://", ByPassage(lambda: standing.passage))
+    return lambda session: session.mount("https://", ByPassage(standing))

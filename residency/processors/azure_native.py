@@ -5,6 +5,8 @@ Azure's Speech SDK as it runs in a child process: one call in, what was heard ou
 - The SDK's own retries re-send the whole audio: it is told how many it may do, and the process
   ends at once when it does more (asking it to stop would take a second in which it sends).
 - Telemetry and audio logging are off, and read back before anything is dialled.
+- What its callbacks raise the SDK swallows: an event that cannot be read fails the whole call,
+  so that what is left of the words never passes for all of them.
 - Certificate revocation lists are not fetched: that would be a way past the broker.
 
 Of an error only the SDK's code crosses: its text may quote a person.
@@ -15,6 +17,7 @@ import importlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +31,7 @@ BITS = 16
 TELEMETRY = "SPEECH-TelemetryDataEnabled"
 RETRIES = "SPEECH-Error-MaxRetryCount"
 UNPROVEN = "OptionUnproven"
+UNREADABLE = "AnswerUnreadable"
 STARTED_AGAIN = 75  # EX_TEMPFAIL
 
 SAFE = {"audio-logging": "off", "telemetry": "off"}
@@ -62,7 +66,11 @@ class Phrase:
 
 @dataclass(slots=True)
 class Answer:
-    """What one call gave: *error* is a `CancellationErrorCode` by name, empty for a clean end."""
+    """
+    What one call gave.
+
+    *error* is a `CancellationErrorCode` by name, or one of ours; empty for a clean end.
+    """
 
     phrases: list[Phrase] = field(default_factory=list)
     error: str = ""
@@ -137,11 +145,20 @@ class _Ear:
         self._sdk = sdk
         self._most = most
         self._connection = sdk.Connection.from_recognizer(recognizer)
-        self._connection.connected.connect(self._connected)
-        recognizer.session_started.connect(self._started)
-        recognizer.recognized.connect(self._recognized)
-        recognizer.canceled.connect(self._canceled)
+        self._connection.connected.connect(self._read(self._connected))
+        recognizer.session_started.connect(self._read(self._started))
+        recognizer.recognized.connect(self._read(self._recognized))
+        recognizer.canceled.connect(self._read(self._canceled))
         recognizer.session_stopped.connect(lambda _event: self.stopped.set())
+
+    def _read(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        def called(event: Any) -> None:
+            try:
+                take(event)
+            except Exception:  # noqa: BLE001 - whatever it is, the SDK would swallow it
+                self.answer.error = UNREADABLE
+
+        return called
 
     def _started(self, event: Any) -> None:
         self.answer.session = event.session_id

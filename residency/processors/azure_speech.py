@@ -123,7 +123,6 @@ class AzureSpeechToText:
             language=_primary(told),
             confidence=confidence(answer.phrases),
             observed=Observed(
-                host=self._pins.host,
                 request_id=answer.request_id or answer.session,
                 connections=answer.connections,
             ),

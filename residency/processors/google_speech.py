@@ -123,7 +123,6 @@ class GoogleSpeechToText:
             language=_primary(said),
             confidence=min((_share(each.confidence) for each in best), default=0.0),
             observed=Observed(
-                host=self._pins.host,
                 request_id=next(filter(None, (a.metadata.request_id for a in answers)), ""),
                 region=str(headers.get(self._pins.region_header, "")),
             ),

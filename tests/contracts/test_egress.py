@@ -32,7 +32,7 @@ from residency.proxy import Broker
 async def main():
     broker = Broker(development=True)
     await broker.start()
-    await Control(broker).start(Path(sys.argv[1]))
+    await Control(broker, development=True).start(Path(sys.argv[1]))
     print("ready", flush=True)
     await asyncio.Event().wait()
 
@@ -220,7 +220,7 @@ async def controlled(path: Path, *, development: bool = False) -> AsyncIterator[
     """Serve a broker of this process at *path*."""
     broker = Broker(development=development)
     await broker.start()
-    control = Control(broker)
+    control = Control(broker, development=development)
     await control.start(path)
     try:
         yield control
@@ -302,7 +302,7 @@ async def test_the_control_socket_is_its_owner_s(tmp_path: Path) -> None:
     path = tmp_path / "control"
     before = os.umask(0)
     try:
-        control = Control(Broker())
+        control = Control(Broker(), development=False)
         await control.start(path)
     finally:
         os.umask(before)
@@ -317,7 +317,7 @@ async def test_a_file_in_the_socket_s_place_is_not_removed(tmp_path: Path) -> No
     path.write_text("precious")
 
     with pytest.raises(OSError, match="in use"):
-        await Control(Broker()).start(path)
+        await Control(Broker(), development=False).start(path)
 
     assert path.read_text() == "precious"
 
@@ -332,7 +332,7 @@ async def test_nonsense_on_the_control_socket_ends_that_connection_alone(
     path = tmp_path / "control"
     broker = Broker()
     await broker.start()
-    control = Control(broker)
+    control = Control(broker, development=False)
     await control.start(path)
     egress = RemoteEgress(path)
     passage = await egress.admit(grant("stt.vendor.example:443"))

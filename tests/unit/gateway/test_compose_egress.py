@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 import hvac
-import msgspec
 import pytest
 import requests
 from support.egress import World, brokering, grant, vendor
@@ -234,7 +233,7 @@ async def controlled(path: Path, port: int = 0) -> AsyncIterator[Broker]:
         broker = Broker()
         await broker.start(port=port)
         stack.push_async_callback(broker.aclose)
-        control = Control(broker)
+        control = Control(broker, development=False)
         await control.start(path)
         stack.push_async_callback(control.aclose)
         yield broker
@@ -272,19 +271,41 @@ async def test_a_standing_passage_that_is_dead_is_renewed_at_once(
 
 
 @pytest.mark.anyio
+async def test_a_vault_that_is_down_does_not_cost_a_ticket_per_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each renewal ends the last but one: calls that are under way would be cut by it."""
+    monkeypatch.setattr(exits, "AGAIN_S", 3600.0)
+    async with vendor() as world, brokering(world) as broker:
+        standing = exits.Standing(broker, "vault", f"{VAULT}:8200")
+        await standing.start()
+        first = standing.passage
+        standing.failed(first)
+        while standing.passage is first:  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(0.01)
+        second = standing.passage
+
+        standing.failed(second)
+        await asyncio.sleep(0.1)
+
+        assert standing.passage is second
+        await standing.aclose()
+
+
+@pytest.mark.anyio
 async def test_production_takes_no_ticket_of_a_broker_in_development(
     configure: Configure, tmp_path: Path
 ) -> None:
     """Its operator is told which of the two to start again, and how."""
     given = production(configure)
-    given = msgspec.structs.replace(
-        given, egress=msgspec.structs.replace(given.egress, control=tmp_path / "control")
+    given = given.model_copy(
+        update={"egress": given.egress.model_copy(update={"control": tmp_path / "control"})}
     )
     async with AsyncExitStack() as stack:
         broker = Broker(development=True)
         await broker.start()
         stack.push_async_callback(broker.aclose)
-        control = Control(broker)
+        control = Control(broker, development=True)
         await control.start(tmp_path / "control")
         stack.push_async_callback(control.aclose)
 

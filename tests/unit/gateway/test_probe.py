@@ -374,18 +374,20 @@ async def _given() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("runs_out", ["contract_expires", "review_expires"])
+@pytest.mark.parametrize(("contract_days", "review_days"), [(0, 9), (9, 0)])
 async def test_an_agreement_that_runs_out_while_the_cell_runs_ends_its_probes(
     vendor: Vendor, broker: Broker, found: Findings, trail: Trail, clock: Clock,
-    trust: ssl.SSLContext, authority: Authority, runs_out: str,
+    trust: ssl.SSLContext, authority: Authority, contract_days: int, review_days: int,
 ) -> None:  # fmt: skip
     """A cell runs for months: who may be asked is a question of today, not of the last start."""
     await vendor.start(authority.leaf(HOST).context())
-    far = clock().date() + timedelta(days=400)
-    row = replace(ROW, contract_expires=far, review_expires=far)
-    running = probing(
-        broker, found, trail, clock, trust, replace(row, **{runs_out: clock().date()})
+    today = clock().date()
+    row = replace(
+        ROW,
+        contract_expires=today + timedelta(days=contract_days),
+        review_expires=today + timedelta(days=review_days),
     )
+    running = probing(broker, found, trail, clock, trust, row)
     await running.tick()
     before = len(await leaves(trail))
 

@@ -11,6 +11,7 @@ from support.settings import CANARY, Configure
 
 from gateway import cli, settings
 from gateway.compose import publication
+from gateway.compose.cell import cell
 from gateway.compose.rules import build, probe, registry, rules
 from gateway.compose.surroundings import now
 from gateway.console.bundle import Offer
@@ -107,12 +108,12 @@ async def test_a_cell_whose_settings_were_tightened_leaves_its_old_law(
 async def test_a_cell_says_whether_it_would_hear_of_the_next_release(
     configure: Configure, publisher: Publisher
 ) -> None:
-    """What follows the source is a task, and a task can end."""
-    async with AsyncExitStack() as stack:
-        ruled = await rules(settings.load(published(configure, publisher)), stack)
-        following = ruled.following()
+    """What follows the source is a task, and a task can end; `/readyz` would say so."""
+    async with cell(settings.load(published(configure, publisher))) as built:
+        follows = built.vitals.checks["policy_source"]
+        following = await follows()
 
-    assert (following, ruled.following()) == (True, False)
+    assert (following, await follows()) == (True, False)
 
 
 @pytest.mark.anyio
@@ -311,27 +312,27 @@ async def test_status_and_rollback(
     """The release before is one command away, and the way back another."""
     config = published(configure, publisher)
     first = await enforced(config)
-    tightened = configure(
-        POLICY.format(key=publisher.public), "[tenants.retention]\nraw_audio_seconds = 60\n"
-    )
-    loaded = settings.load(tightened)
+    policy = POLICY.format(key=publisher.public)
+    tightened = configure(policy, "[tenants.retention]\nraw_audio_seconds = 60\n")
     source = config.parent / "published.tar.gz"
     source.unlink()
     key = ["--key", str(publisher.private)]
     assert run(tightened, "bundle", str(source), *key) == 0
+    config = configure(policy)
+    loaded = settings.load(config)
     kept = publication.releases(loaded)
     packed = archive.unpack(source.read_bytes())
     kept.keep(packed)
     kept.activate(packed, at=int(now().timestamp()))
     capsys.readouterr()
 
-    assert run(tightened, "status", "--json") == 0
+    assert run(config, "status", "--json") == 0
     before = json.loads(capsys.readouterr().out)[0]
-    assert run(tightened, "rollback") == 0
-    assert run(tightened, "status", "--json") == 0
+    assert run(config, "rollback") == 0
+    assert run(config, "status", "--json") == 0
     pinned = json.loads(capsys.readouterr().out.partition("\n")[2])[0]
-    assert await enforced(tightened) == first
-    assert run(tightened, "rollback", "--unpin") == 0
+    assert await enforced(config) == first
+    assert run(config, "rollback", "--unpin") == 0
 
     assert (before["active"], before["previous"]) == (packed.bundle.revision, first)
     assert before["pinned"] == ""

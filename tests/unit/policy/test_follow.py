@@ -527,9 +527,6 @@ async def test_nothing_that_is_published_ends_the_following(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("what nobody thought of")
 
-    def unreadable(*_: object) -> None:
-        raise PermissionError
-
     cell = world.cell(poll_s=0.01)
     await cell.begin()
     before = cell.alive
@@ -538,15 +535,32 @@ async def test_nothing_that_is_published_ends_the_following(
         spoilt.setattr("policy.archive.unpack", broken)
         archive.place(b"anything", world.file)
         await until(lambda: ("policy.poll_failed", "KeyError") in world.told)
-    with monkeypatch.context() as spoilt:
-        spoilt.setattr(Releases, "pinned", property(unreadable))
-        await until(lambda: ("policy.poll_failed", "PermissionError") in world.told)
     world.publish(NEW, 2)
     await until(lambda: cell.active.facts.revision == NEW.revision)
 
     assert (before, cell.alive) == (False, True)
     await cell.aclose()
     assert not cell.alive
+
+
+async def test_a_pin_that_cannot_be_read_ends_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever restores the directory's rights has a cell that still follows."""
+
+    def unreadable(_: Releases) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr("policy.follow.TICK_S", 0.01)
+    cell = world.cell(poll_s=3600)
+    await cell.begin()
+    cell.start()
+    await asyncio.sleep(0.05)  # the first poll is over
+
+    monkeypatch.setattr(Releases, "pinned", property(unreadable))
+
+    await until(lambda: ("policy.poll_failed", "PermissionError") in world.told)
+    assert cell.alive
 
 
 async def test_who_follows_nothing_is_well(world: World) -> None:

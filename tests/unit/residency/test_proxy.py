@@ -20,7 +20,7 @@ from support.egress import (
 )
 from support.pki import Authority
 
-from residency import proxy, tunnel
+from residency import egress, proxy, tunnel
 from residency.errors import EgressError
 from residency.model import Contact, Passage
 from residency.proxy import Broker
@@ -414,7 +414,7 @@ async def test_what_was_seen_of_a_grant_that_nobody_ended_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is kept for a while only; "nothing was seen" would be a lie on the record."""
-    monkeypatch.setattr(proxy, "KEPT_S", 0.1)
+    monkeypatch.setattr(egress, "KEPT_S", 0.1)
     async with vendor() as world, brokering(world) as broker:
         passage = await broker.admit(grant(seconds=0.1))
         while passage.ticket in broker._ways:  # noqa: ASYNC110 - nothing tells us
