@@ -27,7 +27,6 @@ from residency.model import Grant, Passage
 
 KEPT_S = 60.0  # how long what was seen under a ticket waits for `end`, or is told again
 UNKNOWN = "ticket.unknown"
-
 MAX_SECONDS = 600.0
 MAX_PORT = 65_535
 TLS_HANDSHAKE = 22

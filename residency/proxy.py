@@ -115,7 +115,9 @@ class Broker:
         if way is not None:
             way.timer.cancel()
             self._ended[passage.ticket] = way
-            asyncio.get_running_loop().call_later(egress.KEPT_S, self._ended.pop, passage.ticket, None)
+            asyncio.get_running_loop().call_later(
+                egress.KEPT_S, self._ended.pop, passage.ticket, None
+            )
         else:
             way = self._ended.get(passage.ticket)
         if way is None:

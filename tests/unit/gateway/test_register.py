@@ -116,7 +116,10 @@ async def test_transfers_come_from_the_trail(
     common: dict[str, Any] = {"tenant": "acme", "artifact": "a_1", "decision": "d_1"}
     decided = {"jurisdiction": "GB"}
     touched = {"touch": "t_1", "processor": ROW.id, "region": "nl-west", "action": "transcribe"}
-    seen = {"host": "westeurope.vendor.example:443", "transfer": "adequacy", "basis": "observed"}
+    seen = {
+        "host": "westeurope.vendor.example:443", "transfer": "adequacy", "basis": "observed",
+        "attested": {"region": "West Europe"},
+    }  # fmt: skip
     for kind, more in (
         (EventType.POLICY_DECIDED, {"detail": decided}),
         (EventType.TOUCH_BEGAN, touched),
@@ -131,4 +134,5 @@ async def test_transfers_come_from_the_trail(
 
     assert (record.origin, record.destination, record.grounds) == ("GB", "NL", ("adequacy",))
     assert record.observation.hosts == ("westeurope.vendor.example:443",)
+    assert record.observation.regions == ("West Europe",)
     assert record.touches == 1
