@@ -228,7 +228,8 @@ async def test_a_note_is_answered_on_real_services(services: Services) -> None:
     assert len(services.town.of_kind("text")) == len(services.town.of_kind("voice")) == 1
     assert await services.ready()
     data = services.town.cell.config.parent / "data"
-    assert {path.name for path in data.iterdir()} == {"audit", "lock"}, "nothing else is embedded"
+    # Releases that were in force stay in the cell: replays need them.
+    assert {path.name for path in data.iterdir()} == {"audit", "bundles", "lock"}
     engines = {
         leaf["detail"]["engine"]
         for leaf in await services.town.leaves()
