@@ -6,6 +6,8 @@ seen them. A redirect, a proxy of the environment or an answer other than 200 an
 """
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +18,13 @@ from policy.errors import BundleError, FetchError
 
 FILE = "bundle.tar.gz"  # what a directory is looked into for
 TIMEOUT_S = 10.0
+
+Way = Callable[[], httpx2.Proxy | None]
+"""The proxy to go through now, or None to go straight; asked for each poll."""
+
+
+def straight() -> None:
+    """Go through no proxy: the source is on this machine."""
 
 
 class Source(Protocol):
@@ -64,14 +73,19 @@ class FileSource:
 
 
 class HttpSource:
-    """`Source` at *url*; an unchanged publication costs a 304 (RFC 9110 13.1.2)."""
+    """
+    `Source` at *url*, reached by *way*; an unchanged publication costs a 304 (RFC 9110 13.1.2).
 
-    def __init__(self, url: str) -> None:
+    Its certificate must lead to *trust* (default: the roots that the client ships with).
+    """
+
+    def __init__(
+        self, url: str, *, way: Way = straight, trust: ssl.SSLContext | None = None
+    ) -> None:
         self._url = url
+        self._way = way
         self._etag: str | None = None
-        self._client = httpx2.AsyncClient(
-            trust_env=False, follow_redirects=False, timeout=TIMEOUT_S
-        )
+        self._trust = trust or httpx2.create_ssl_context(trust_env=False)
 
     async def newest(self) -> bytes | None:
         """See `Source.newest`."""
@@ -79,7 +93,8 @@ class HttpSource:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_S),
-                self._client.stream("GET", self._url, headers=headers) as answer,
+                self._client() as client,
+                client.stream("GET", self._url, headers=headers) as answer,
             ):
                 if answer.status_code == httpx2.codes.NOT_MODIFIED and self._etag:
                     return None
@@ -93,7 +108,16 @@ class HttpSource:
 
     async def aclose(self) -> None:
         """See `Source.aclose`."""
-        await self._client.aclose()
+
+    def _client(self) -> httpx2.AsyncClient:
+        # One for each poll: leave to go through the broker is renewed in between.
+        return httpx2.AsyncClient(
+            trust_env=False,
+            follow_redirects=False,
+            timeout=TIMEOUT_S,
+            verify=self._trust,
+            proxy=self._way(),
+        )
 
 
 async def _capped(answer: httpx2.Response) -> bytes:

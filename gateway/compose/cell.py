@@ -24,7 +24,7 @@ from gateway.compose import egress as exits
 from gateway.compose.channels import channels, door
 from gateway.compose.egress import WORLD, Outside
 from gateway.compose.engines import engines, rehearse
-from gateway.compose.rules import Rules, probe, rules
+from gateway.compose.rules import Rules, probe, registry, rules
 from gateway.compose.surroundings import crash_at, now
 from gateway.console import bundle, health
 from gateway.console.bundle import Offer
@@ -160,11 +160,12 @@ async def _parts(
     settings: Settings, outside: Outside, stack: AsyncExitStack
 ) -> tuple[Ports, Broker, Relay, Keyring, Rules]:
     stores.lock(settings.cell.data, stack)
-    ruled: Rules = await rules(settings, stack)
-    ours = [row for row in ruled.registry if row.region == settings.cell.region]
+    known = registry(settings)
+    ours = [row for row in known if row.region == settings.cell.region]
     settings.refuse_development({row.id: row.adapter for row in ours})
-    exits.check(settings, ruled.registry)
+    exits.check(settings, known)
     egress = await exits.egress(settings, stack, outside)
+    ruled = await rules(settings, stack, await exits.source_way(settings, egress, stack))
     mount = await exits.vault_mount(settings, egress, stack)
     engine = await stores.database(settings, stack)
     keyring = stores.keyring(settings, mount)

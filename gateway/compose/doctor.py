@@ -166,7 +166,9 @@ def _registry(settings: Settings) -> str:
 
 async def _policy(settings: Settings) -> str:
     async with AsyncExitStack() as stack:
-        ruled = await rules.rules(settings, stack)
+        opened = await egress.egress(settings, stack)
+        way = await egress.source_way(settings, opened, stack)
+        ruled = await rules.rules(settings, stack, way)
         found = await ruled.decide(rules.probe(settings.cell.region, now()))
     if isinstance(found, Undecided):
         raise MissingPartError(

@@ -4,8 +4,8 @@ The cell's way out: the broker, inside this process or beside it, and who goes t
 - The broker runs inside the gateway unless ``[egress] control`` names the socket of a separate
   one (``vocustody egress``), which an operator can run as another user: then only that user
   needs a route out of the machine.
-- Processors and WhatsApp get a ticket per touch (`gateway.passage`). A vault elsewhere gets a
-  standing one, renewed long before it ends: its calls belong to no touch.
+- Processors and WhatsApp get a ticket per touch (`gateway.passage`). A vault and a source of
+  policy elsewhere get a standing one, renewed long before it ends: their calls belong to no touch.
 - What WhatsApp is reached at must be what its registry row says; in development, the simulator
   that the settings name is admitted besides.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import requests
 from requests.adapters import HTTPAdapter
 
@@ -28,6 +29,7 @@ from gateway import addresses, log
 from gateway.errors import MissingPartError, SettingsError
 from gateway.sections import Tenant
 from gateway.settings import Settings
+from policy.fetch import Way, straight
 from residency import egress as rules
 from residency.control import Control, RemoteEgress
 from residency.errors import EgressError
@@ -78,10 +80,9 @@ async def egress(settings: Settings, stack: AsyncExitStack, outside: Outside = W
 
 
 async def _started(settings: Settings, outside: Outside = WORLD) -> Broker:
-    vault = _vault(settings)
     broker = Broker(
         development=not settings.production,
-        private=[vault] if vault else [],
+        private=[host for _, host in _standing(settings)],
         resolve=outside.resolve,
         connect=outside.connect,
     )
@@ -138,7 +139,7 @@ def simulators(settings: Settings) -> tuple[str, ...]:
 
 def check(settings: Settings, registry: Registry) -> None:
     """Raise `SettingsError` for what the broker would never let out, before anything starts."""
-    faults = [*_messaging_faults(settings, registry), *_vault_faults(settings)]
+    faults = [*_messaging_faults(settings, registry), *_standing_faults(settings)]
     if faults:
         raise SettingsError(faults)
 
@@ -173,16 +174,32 @@ def _host(url: str) -> str:
 
 def _vault(settings: Settings) -> str | None:
     """Return ``host:port`` of a vault that stands elsewhere and speaks TLS."""
-    vault = settings.services.vault
-    if vault is None or vault.url.startswith("http://"):
-        return None  # plain http reaches this machine only, but for development
-    return None if addresses.loopback(urlsplit(vault.url).hostname or "") else _host(vault.url)
+    return _elsewhere(settings.services.vault.url) if settings.services.vault else None
 
 
-def _vault_faults(settings: Settings) -> Iterator[str]:
-    vault = _vault(settings)
-    if vault and rules.is_literal(vault.rpartition(":")[0]):
-        yield "services.vault.url: an address (the broker lets out to names only: name the host)"
+def _source(settings: Settings) -> str | None:
+    """Return ``host:port`` of a source of policy that stands elsewhere and speaks TLS."""
+    return _elsewhere(settings.policy.source or "")
+
+
+def _elsewhere(url: str) -> str | None:
+    if not url.startswith("https://"):
+        return None  # a file, or plain http: that reaches this machine only, but for development
+    return None if addresses.loopback(urlsplit(url).hostname or "") else _host(url)
+
+
+def _standing(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield (setting, ``host:port``) of what is ours, stands elsewhere and belongs to no touch."""
+    if vault := _vault(settings):
+        yield "services.vault.url", vault
+    if source := _source(settings):
+        yield "policy.source", source
+
+
+def _standing_faults(settings: Settings) -> Iterator[str]:
+    for name, host in _standing(settings):
+        if rules.is_literal(host.rpartition(":")[0]):
+            yield f"{name}: an address (the broker lets out to names only: name the host)"
 
 
 class Standing:
@@ -299,7 +316,26 @@ async def vault_mount(settings: Settings, egress: Egress, stack: AsyncExitStack)
     host = _vault(settings)
     if host is None:
         return lambda _session: None
-    standing = Standing(egress, "vault", host)
+    standing = await _stands(egress, "vault", host, stack)
+    return lambda session: session.mount("https://", ByPassage(standing))
+
+
+async def source_way(settings: Settings, egress: Egress, stack: AsyncExitStack) -> Way:
+    """Return how the source of policy is reached: by the broker, where it stands elsewhere."""
+    host = _source(settings)
+    if host is None:
+        return straight
+    standing = await _stands(egress, "policy", host, stack)
+
+    def way() -> httpx2.Proxy:
+        passage = standing.passage
+        return httpx2.Proxy(f"http://{passage.proxy}", auth=(passage.ticket, passage.secret))
+
+    return way
+
+
+async def _stands(egress: Egress, name: str, host: str, stack: AsyncExitStack) -> Standing:
+    standing = Standing(egress, name, host)
     await standing.start()
     stack.push_async_callback(standing.aclose)
-    return lambda session: session.mount("https://", ByPassage(standing))
+    return standing

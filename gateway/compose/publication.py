@@ -16,7 +16,7 @@ from policy.active import Release
 from policy.archive import Packed
 from policy.bundle import Bundle
 from policy.embedded import EmbeddedEngine
-from policy.fetch import FileSource, HttpSource, Source
+from policy.fetch import FileSource, HttpSource, Source, Way, straight
 from policy.follow import STALE_S, Follower
 from policy.gate import Expected
 from policy.opa import OpaEngine
@@ -26,9 +26,13 @@ from residency.registry import Registry
 
 
 async def followed(
-    settings: Settings, known: Registry, built: Bundle | None, stack: AsyncExitStack
+    settings: Settings,
+    known: Registry,
+    built: Bundle | None,
+    stack: AsyncExitStack,
+    way: Way = straight,
 ) -> Follower:
-    """Return the follower of this cell's source, or of *built*, with a release in force."""
+    """Return the follower of the source, reached by *way*, or of *built*: a release in force."""
     opa = settings.services.opa
     server = None
     if opa is not None:
@@ -48,7 +52,7 @@ async def followed(
         served=server is not None,
         now=_now_s,
         told=_told,
-        source=source(settings),
+        source=source(settings, way),
         keys=keys(settings),
         poll_s=settings.policy.poll_seconds,
     )
@@ -97,12 +101,12 @@ def overlay(tenant: Tenant) -> dict[str, Any]:
     return found | ({"redact": redact} if redact else {})
 
 
-def source(settings: Settings) -> Source | None:
+def source(settings: Settings, way: Way = straight) -> Source | None:
     """Return where this cell's bundle is published, or None if it is built here."""
     given = settings.policy.source
     if given is None:
         return None
-    return HttpSource(given) if "://" in given else FileSource(Path(given))
+    return HttpSource(given, way=way) if "://" in given else FileSource(Path(given))
 
 
 def keys(settings: Settings) -> Sequence[PublicKey] | None:

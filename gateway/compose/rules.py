@@ -15,6 +15,7 @@ from gateway.ports import Decide
 from gateway.settings import Settings
 from policy import archive, bundle, jurisdictions
 from policy.bundle import Bundle
+from policy.fetch import Way, straight
 from policy.model import HANDED, Asked, Decision, Question, Stage
 from policy.signing import Signer
 from residency import registry as registries
@@ -41,12 +42,12 @@ class Rules:
     offer: Offer
 
 
-async def rules(settings: Settings, stack: AsyncExitStack) -> Rules:
-    """Load the registry and the bundle, and open the engine."""
+async def rules(settings: Settings, stack: AsyncExitStack, way: Way = straight) -> Rules:
+    """Load the registry and the bundle, published ones by *way*, and open the engine."""
     known = registry(settings)
     published = settings.policy.source is not None
     built = None if published else build(settings, known)
-    follower = await publication.followed(settings, known, built, stack)
+    follower = await publication.followed(settings, known, built, stack, way)
 
     async def ask(question: Question, kept: Callable[[Asked], None] | None = None) -> Decision:
         # How old the bundle is, only who follows it knows.

@@ -5,7 +5,7 @@ import secrets
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
 from pathlib import Path
@@ -13,15 +13,20 @@ from pathlib import Path
 import hvac
 import pytest
 import requests
-from support.egress import World, brokering, grant, vendor
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from support.egress import PUBLIC, World, brokering, grant, vendor
 from support.openbao import OpenBao
 from support.pki import Authority
 from support.settings import CANARY, Configure
 
 from gateway import cli, settings
 from gateway.compose import egress as exits
+from gateway.compose.cell import cell
 from gateway.errors import MissingPartError, SettingsError
 from gateway.settings import Settings
+from policy.errors import BundleError, FetchError
+from policy.fetch import HttpSource
 from residency import registry
 from residency.control import Control, RemoteEgress
 from residency.errors import EgressError
@@ -331,3 +336,95 @@ async def test_only_a_vault_on_this_machine_is_reached_directly(
         (await exits.vault_mount(given, broker, stack))(session)
 
         assert isinstance(session.get_adapter("https://vault.example"), exits.ByPassage) is mounted
+
+
+LAW = "law.cell.example"
+PUBLISHED = """
+[policy]
+source = "{source}"
+verify_keys = ["law.pub"]
+"""
+
+
+@pytest.fixture
+def followed(configure: Configure, tmp_path: Path) -> Callable[[str], Settings]:
+    """Return a function that gives the settings of a cell that follows a source."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "law.pub").write_bytes(key.public_bytes(serialization.Encoding.PEM, form))
+    return lambda source: settings.load(configure(PUBLISHED.format(source=source)))
+
+
+@pytest.mark.anyio
+async def test_a_source_of_policy_elsewhere_is_reached_through_the_broker(
+    followed: Callable[[str], Settings], authority: Authority
+) -> None:
+    """A cell whose only way out is the broker still hears of a new law, and by no other way."""
+
+    async def publish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nlaw")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(publish, "127.0.0.1", 0, ssl=authority.leaf(LAW).context())
+    world = World(port=server.sockets[0].getsockname()[1], names={LAW: [PUBLIC]})
+    url = f"https://{LAW}/bundle.tar.gz"
+    async with server, brokering(world) as broker:
+        async with AsyncExitStack() as stack:
+            way = await exits.source_way(followed(url), broker, stack)
+            trust = ssl.create_default_context(cafile=authority.ca)
+            source = HttpSource(url, way=way, trust=trust)
+
+            assert await source.newest() == b"law"
+
+        with pytest.raises(FetchError):
+            await source.newest()
+        assert world.went == [(PUBLIC, 443)]
+        assert broker._ways == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("source", "by_broker"),
+    [
+        ("bundle.tar.gz", False),
+        ("http://127.0.0.1:8000/bundle.tar.gz", False),
+        ("https://127.0.0.1:8000/bundle.tar.gz", False),
+        (f"https://{LAW}/bundle.tar.gz", True),
+    ],
+)
+async def test_only_a_source_on_this_machine_is_reached_directly(
+    followed: Callable[[str], Settings],
+    source: str,
+    by_broker: bool,  # noqa: FBT001 - a column
+) -> None:
+    """As with the vault."""
+    async with vendor() as world, brokering(world) as broker, AsyncExitStack() as stack:
+        way = await exits.source_way(followed(source), broker, stack)
+
+        assert (way() is not None) is by_broker
+
+
+def test_a_source_by_its_address_is_refused_at_start(
+    followed: Callable[[str], Settings],
+) -> None:
+    """The broker would never let it out: better to hear of it before anything runs."""
+    with pytest.raises(SettingsError, match=r"policy\.source: an address"):
+        exits.check(followed("https://203.0.113.7/bundle.tar.gz"), shipped())
+
+
+@pytest.mark.anyio
+async def test_a_cell_asks_its_source_by_the_broker(
+    followed: Callable[[str], Settings],
+) -> None:
+    """The server here shows no certificate at all: that it was asked is what counts."""
+    async with vendor() as world:
+        world.names = {LAW: [PUBLIC]}
+        outside = exits.Outside(resolve=world.resolve, connect=world.connect)
+
+        with pytest.raises((BundleError, FetchError)):
+            async with cell(followed(f"https://{LAW}/bundle.tar.gz"), outside=outside):
+                pass
+
+        assert world.asked == [LAW]
