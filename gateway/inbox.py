@@ -10,6 +10,7 @@ The inbox: an update is durable before WhatsApp hears 200.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -88,7 +89,9 @@ class Inbox:
         """Stop the writer after its transaction; deliveries that still wait are not accepted."""
         self._closing = True
         if self._writer and not self._writer.done():
-            await self._idle.wait()
+            with contextlib.suppress(TimeoutError):  # a database that hangs must not keep us
+                async with asyncio.timeout(self._answer_s):
+                    await self._idle.wait()
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
         while not self._queue.empty():

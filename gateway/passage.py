@@ -19,6 +19,7 @@ from gateway.note import Note
 from gateway.ports import Ports
 from gateway.touch import Touch, folded, touching
 from policy.model import Allowed
+from residency import pins
 from residency.errors import EgressError, ProcessorBusyError
 from residency.model import Grant, Observed, Passage, Processor, Service
 from residency.ports import Egress
@@ -70,6 +71,7 @@ async def passing(
         touch=touch.id,
         hosts=hosts,
         seconds=deadline_s + MARGIN_S,
+        blocks=() if set(hosts) - set(processor.hosts) else pins.blocks(processor),
     )
     if ground := allowed.obligations.transfers.get(processor.id):
         touch.detail["transfer"] = ground

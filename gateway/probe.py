@@ -22,7 +22,7 @@ from gateway import log, touch
 from gateway.audio import encode
 from gateway.findings import Findings
 from gateway.touch import Matter, Touch, Trail, folded
-from residency import handshake
+from residency import handshake, pins
 from residency.model import Audio, Grant, Observed, Passage, Processor
 from residency.ports import Egress, SpeechToText
 
@@ -133,6 +133,7 @@ class Probe:
                     touch=probing.id,
                     hosts=row.hosts,
                     seconds=SECONDS,
+                    blocks=pins.blocks(row),
                 )
             )
             try:

@@ -6,20 +6,21 @@ Declared and observed: where what was seen of a processor is not what its row sa
 - Certificate: it covers the host (RFC 9525, 6.3), comes from an authority we trust, and holds
   now. It speaks for a region only as far as its names do: a wildcard speaks for none.
 - Peer: one outside ``settings.addresses`` (CIDR blocks joined by "|", where the vendor publishes
-  its region's) is elsewhere. Without blocks an address not seen before is a note: vendors move.
+  its region's) is elsewhere; the broker reaches none, and that it was asked to is as bad.
+  Without blocks an address not seen before is a note: vendors move.
 - Refused: what the broker did not let out because it would have gone elsewhere. Nothing left, so
-  it is a warning: the client tried to.
+  it is a warning: the client tried to. Only where the row's own name led outside its blocks the
+  declaration does not hold.
 - What was not seen contradicts nothing, and proves nothing.
 """
 
-import ipaddress
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from residency import pins
+from residency import egress, pins
 from residency.model import Observed, Processor
 
 
@@ -162,21 +163,17 @@ def _certificate(seen: Certificate | None, at: datetime) -> Iterator[_Difference
 
 
 def _peers(row: Processor, observed: Observed, known: Collection[str]) -> Iterator[_Difference]:
-    declared = row.settings.get("addresses", "")
+    declared = pins.blocks(row)
     for peer in filter(None, dict.fromkeys((*observed.peers, observed.peer))):
-        if declared and not within(peer, declared):
-            yield Kind.PEER, declared, peer, Severity.CRITICAL
+        if declared and not egress.within(peer, declared):
+            yield Kind.PEER, "|".join(declared), peer, Severity.CRITICAL
         elif not declared and known and peer not in known:  # the first ever differs from nothing
             yield Kind.PEER, f"{len(known)} addresses seen before", peer, Severity.INFO
-
-
-def within(peer: str, blocks: str) -> bool:
-    """Tell whether the address *peer* lies in one of *blocks* (CIDR, joined by "|")."""
-    address = ipaddress.ip_address(peer)
-    return any(address in ipaddress.ip_network(block) for block in blocks.split("|"))
 
 
 def _refused(row: Processor, refused: Collection[str]) -> Iterator[_Difference]:
     for each in dict.fromkeys(refused):
         if each.rpartition(" ")[2].startswith(STRAYED):
-            yield Kind.REFUSED, ", ".join(row.hosts), each[:128], Severity.WARN
+            elsewhere = each.endswith(egress.ELSEWHERE)
+            severity = Severity.CRITICAL if elsewhere else Severity.WARN
+            yield Kind.REFUSED, ", ".join(row.hosts), each[:128], severity

@@ -26,6 +26,7 @@ from residency.errors import ConnectRefusedError, EgressError
 from residency.model import Grant, Passage
 
 KEPT_S = 60.0  # how long what was seen under a ticket waits for `end`, or is told again
+ELSEWHERE = "address.elsewhere"  # outside the blocks of the grant
 UNKNOWN = "ticket.unknown"
 MAX_SECONDS = 600.0
 MAX_PORT = 65_535
@@ -183,11 +184,16 @@ def _loopback(host: str) -> bool:
 
 
 def check_peers(
-    addresses: Sequence[str], *, loopback: bool = False, private: bool = False
+    addresses: Sequence[str],
+    *,
+    blocks: Sequence[str] = (),
+    loopback: bool = False,
+    private: bool = False,
 ) -> tuple[str, ...]:
     """
     Return *addresses* without repetition; raise `ConnectRefusedError` unless all may be reached.
 
+    They must lie in *blocks*, if there are any: a name that leads elsewhere leads nowhere.
     *loopback* also admits this machine, *private* also private networks: never link-local ones,
     where clouds serve their instances' credentials.
     """
@@ -196,7 +202,15 @@ def check_peers(
     for address in addresses:
         if not _reachable(address, loopback=loopback, private=private):
             raise ConnectRefusedError(HTTPStatus.FORBIDDEN, "address.not_global")
+        if blocks and not within(address, blocks):
+            raise ConnectRefusedError(HTTPStatus.FORBIDDEN, ELSEWHERE)
     return tuple(dict.fromkeys(addresses))
+
+
+def within(address: str, blocks: Sequence[str]) -> bool:
+    """Tell whether *address* lies in one of *blocks* (CIDR)."""
+    found = ipaddress.ip_address(address)
+    return any(found in ipaddress.ip_network(block) for block in blocks)
 
 
 def _reachable(address: str, *, loopback: bool, private: bool) -> bool:

@@ -131,6 +131,7 @@ class Grant:
     What a live decision lets through the broker: *hosts* (``name:port``) and nothing else.
 
     *decision* and *touch* name the record it belongs to; after *seconds* every tunnel is cut.
+    *blocks* (CIDR) are where the hosts' addresses must lie; none = anywhere that is public.
     """
 
     processor: str
@@ -138,6 +139,7 @@ class Grant:
     touch: str
     hosts: tuple[str, ...]
     seconds: float
+    blocks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

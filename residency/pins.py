@@ -81,11 +81,15 @@ def shows(text: str, where: str) -> bool:
     return re.search(rf"(?:^|[^a-z0-9]){re.escape(where)}(?:[^a-z0-9]|$)", text) is not None
 
 
+def blocks(row: Processor) -> tuple[str, ...]:
+    """Return the CIDR blocks that *row*'s addresses lie in, or none where it names none."""
+    return tuple(filter(None, row.settings.get("addresses", "").split("|")))
+
+
 def _settings(row: Processor) -> Iterator[str]:
     if row.settings.get("on_drift", "suspend") not in ON_DRIFT:
         yield f"settings.on_drift: must be {' or '.join(ON_DRIFT)}"
-    blocks = row.settings["addresses"].split("|") if "addresses" in row.settings else []
-    for block in blocks:
+    for block in row.settings["addresses"].split("|") if "addresses" in row.settings else ():
         if not _is_block(block):
             yield f"settings.addresses: {block!r} is no CIDR block (write it like 192.0.2.0/24)"
     for name, value in row.settings.items():

@@ -222,10 +222,10 @@ class Broker:
 
     async def _pinned(self, host: Host, way: _Way) -> tuple[str, ...]:
         if host not in way.pins:
-            way.pins[host] = asyncio.create_task(self._addresses(host))
+            way.pins[host] = asyncio.create_task(self._addresses(host, way.ticket.grant.blocks))
         return await asyncio.shield(way.pins[host])
 
-    async def _addresses(self, host: Host) -> tuple[str, ...]:
+    async def _addresses(self, host: Host, blocks: Sequence[str]) -> tuple[str, ...]:
         if egress.is_literal(host[0]):
             return (host[0],)
         try:
@@ -235,7 +235,12 @@ class Broker:
             raise ConnectRefusedError(HTTPStatus.BAD_GATEWAY, "name.late") from None
         except OSError:
             raise ConnectRefusedError(HTTPStatus.BAD_GATEWAY, "name.unresolved") from None
-        return egress.check_peers(found, loopback=self._development, private=host in self._private)
+        return egress.check_peers(
+            found,
+            blocks=blocks,
+            loopback=self._development,
+            private=host in self._private,
+        )
 
     async def _open(self, host: Host, addresses: Sequence[str]) -> Ends:
         code = "connect.failed"

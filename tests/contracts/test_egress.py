@@ -111,6 +111,19 @@ async def test_what_was_refused_is_told(way: Way) -> None:
     assert (contact.host, contact.refused) == ("other.example:443", "host.not_granted")
 
 
+@pytest.mark.parametrize(
+    ("block", "answer"), [("127.0.0.0/8", "200"), ("192.0.2.0/24", "403 address.elsewhere")]
+)
+async def test_a_name_is_held_to_the_blocks_of_its_grant(way: Way, block: str, answer: str) -> None:
+    """Whoever's resolver it is: outside the region's addresses nothing is dialled."""
+    target = f"localhost:{way.target.rpartition(':')[2]}"
+    passage = await way.egress.admit(replace(grant(target), blocks=(block, "::1/128")))
+    async with dialling(passage.proxy) as client:
+        assert await client.ask(head(passage, target)) == answer
+
+    await way.egress.end(passage)
+
+
 async def test_ending_twice_is_safe(way: Way) -> None:
     """A cancelled call ends in more than one place."""
     passage = await way.egress.admit(grant(way.target))

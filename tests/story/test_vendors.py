@@ -225,7 +225,7 @@ async def _probed(cell: Shop) -> list[tuple[Event, Event]]:
     return found if len(found) == 2 else []
 
 
-async def test_a_peer_outside_the_regions_addresses_is_found(
+async def test_a_name_that_leads_outside_the_regions_addresses_leads_nowhere(
     tmp_path: Path, graph: GraphWorld, vendors: Vendors
 ) -> None:
     """Where a vendor publishes its region's blocks, an address tells what no header says."""
@@ -242,11 +242,9 @@ async def test_a_peer_outside_the_regions_addresses_is_found(
         assert [who for who, _ in await heard_by(cell)] == [GOOGLE, AZURE, GOOGLE]
         assert cell.cell.ports.findings.suspended() == (AZURE,)
         (opened,) = await cell.events(EventType.FINDING_OPENED)
-        assert opened.detail["kind"] == "peer"
-        assert (opened.detail["declared"], opened.detail["observed"]) == (
-            "127.0.8.1/32",
-            "127.0.8.2",
-        )
+        assert opened.detail["kind"] == "refused"
+        assert opened.detail["observed"] == f"{AZURE_HOST}:443 address.elsewhere"
+        assert vendors.gates[AZURE_ABROAD].arrivals == []
 
 
 @dataclass(slots=True)

@@ -406,6 +406,22 @@ async def test_only_a_source_on_this_machine_is_reached_directly(
         assert (way() is not None) is by_broker
 
 
+@pytest.mark.anyio
+async def test_a_source_may_stand_on_our_own_network(followed: Callable[[str], Settings]) -> None:
+    """As a vault may: it is ours, and its bundles are signed."""
+    given = followed(f"https://{LAW}/bundle.tar.gz")
+    async with vendor() as world, AsyncExitStack() as stack:
+        world.names = {LAW: ["10.0.0.9"]}
+        outside = exits.Outside(resolve=world.resolve, connect=world.connect)
+        broker = await exits.egress(given, stack, outside)
+        way = await exits.source_way(given, broker, stack)
+
+        with pytest.raises(FetchError):  # the server shows no certificate
+            await HttpSource(f"https://{LAW}/bundle.tar.gz", way=way).newest()
+
+        assert world.went == [("10.0.0.9", 443)]
+
+
 def test_a_source_by_its_address_is_refused_at_start(
     followed: Callable[[str], Settings],
 ) -> None:

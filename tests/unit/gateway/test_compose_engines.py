@@ -1,6 +1,7 @@
 """An adapter is built from its registry row and its credential, or the fix is named."""
 
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.errors import SettingsError
 from residency.errors import EngineMissingError
 from residency.processors.azure_speech import AzureSpeechToText
 from residency.processors.google_speech import GoogleSpeechToText
+from residency.registry import Registry
 
 KEY = "an-azure-key"
 
@@ -115,3 +117,21 @@ def test_without_google_s_sdk_the_fix_is_named(
 
     with pytest.raises(EngineMissingError, match=r"pip install vocustody\[google\]"):
         engines.adapter(google_row(), given)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("credentials", [True, False])
+async def test_a_vendor_elsewhere_is_built_where_its_key_is_given(
+    tmp_path: Path,
+    credentials: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Whether anything may go abroad is each decision's to say, of those who are there."""
+    lines = ['[processors."stt.azure.westeurope"]', 'key_file = "secret"'] if credentials else []
+    row = azure_row()
+    assert row.region != "eu-central"
+
+    async with AsyncExitStack() as stack:
+        found = await engines.engines(told(tmp_path, *lines), Registry([row]), stack)
+
+    assert (row.id in found.hearing) is credentials
+    assert found.missing == []

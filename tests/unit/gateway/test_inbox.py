@@ -145,6 +145,48 @@ async def test_a_stopped_inbox_accepts_nothing(world: World) -> None:
         await world.inbox.accept("t", parsed(message("1")))
 
 
+@pytest.mark.anyio
+async def test_closing_waits_for_the_transaction_under_way(
+    cell_db: AsyncEngine, clock: Clock, tmp_path: Path
+) -> None:
+    """What is being written is said to be: cut off, it might be there and be denied."""
+    world = World(cell_db, clock, tmp_path)
+    world.inbox.start()
+    await world.inbox.accept("t", parsed(message("0")))  # its keys are made
+    async with cell_db.begin():
+        accepting = asyncio.create_task(world.inbox.accept("t", parsed(message("1"))))
+        while world.inbox._idle.is_set():  # noqa: ASYNC110 - until the writer has it
+            await asyncio.sleep(0.01)
+        closing = asyncio.create_task(world.inbox.aclose())
+        await asyncio.sleep(0.05)
+        assert not world.inbox.alive
+
+    await closing
+
+    assert len(await accepting) == 1
+    assert await world.count(inbox) == 2
+
+
+@pytest.mark.anyio
+async def test_closing_does_not_wait_for_ever(
+    cell_db: AsyncEngine, clock: Clock, tmp_path: Path
+) -> None:
+    """A database that hangs holds up no shutdown: WhatsApp delivers again."""
+    world = World(cell_db, clock, tmp_path, answer_s=0.1)
+    world.inbox.start()
+    await world.inbox.accept("t", parsed(message("0")))
+    async with cell_db.begin():
+        accepting = asyncio.create_task(world.inbox.accept("t", parsed(message("1"))))
+        while world.inbox._idle.is_set():  # noqa: ASYNC110 - until the writer has it
+            await asyncio.sleep(0.01)
+
+        async with asyncio.timeout(5):
+            await world.inbox.aclose()
+
+        with pytest.raises(NotAcceptedError):
+            await accepting
+
+
 @pytest.fixture
 async def stuck(cell_db: AsyncEngine, clock: Clock, tmp_path: Path) -> AsyncIterator[World]:
     """Yield an inbox with room for one, whose database does not answer; others never wait long."""

@@ -10,6 +10,7 @@ from support.egress import HOST, TARGET, brokering, dialling, head, hello, vendo
 
 from audit.errors import AppendError
 from audit.model import Event, EventType
+from gateway import passage as passages
 from gateway.errors import ChannelBusyError
 from gateway.note import Note
 from gateway.passage import LOST, leaving
@@ -126,6 +127,41 @@ async def test_a_host_that_the_row_does_not_name_is_not_granted(desk: Desk, note
     await leave(desk, note, await allowing(desk, note, {"stt.one": (TARGET, OTHER)}))
 
     assert [granted.hosts for granted in ledger.granted] == [(TARGET,)]
+
+
+async def test_the_grant_is_held_to_the_row_s_addresses(desk: Desk, note: Note) -> None:
+    """Where a row says at which addresses its region stands, no others are dialled."""
+    ledger = Ledger(desk)
+    reach(desk, ledger, TARGET)
+    rows = dict(desk.ports.processors)
+    blocks = {"addresses": "192.0.2.0/24|2001:db8::/32"}
+    rows["stt.one"] = replace(rows["stt.one"], settings=blocks)
+    desk.with_ports(processors=rows)
+
+    await leave(desk, note, await allowing(desk, note, {"stt.one": (TARGET,)}))
+
+    assert [granted.blocks for granted in ledger.granted] == [("192.0.2.0/24", "2001:db8::/32")]
+
+
+async def test_a_broker_that_does_not_answer_is_not_waited_for(
+    desk: Desk, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ticket is a matter of milliseconds; a person waits for what it is for."""
+    monkeypatch.setattr(passages, "ADMIT_S", 0.05)
+
+    class Silent(Ledger):
+        """A broker that hangs."""
+
+        async def admit(self, grant: Grant) -> Passage:
+            """Never answer."""
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    reach(desk, Silent(desk), TARGET)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(ProcessorBusyError, match=r"egress\.closed"):
+            await leave(desk, note, await allowing(desk, note, {"stt.one": (TARGET,)}))
 
 
 async def test_without_a_record_no_ticket_is_asked_for(desk: Desk, note: Note) -> None:

@@ -286,6 +286,28 @@ async def test_a_certificate_that_proves_nothing_is_caught(
 
 
 @pytest.mark.anyio
+async def test_a_name_that_leads_out_of_its_region_is_not_even_probed(
+    vendor: Vendor,
+    broker: Broker,
+    found: Findings,
+    trail: Trail,
+    clock: Clock,
+    trust: ssl.SSLContext,
+    authority: Authority,
+) -> None:
+    """A tone is nobody's voice, but a probe that dials abroad would make a poor witness."""
+    await vendor.start(authority.leaf(HOST).context())
+    held = replace(ROW, settings={**ROW.settings, "addresses": "192.0.2.0/24"})
+
+    await probing(broker, found, trail, clock, trust, held).tick()
+
+    [ended] = [e for e in await leaves(trail) if e.type is EventType.TOUCH_ENDED]
+    assert ended.detail["refused"] == [f"{HOST}:443 address.elsewhere"]
+    assert "peers" not in ended.detail
+    assert found.suspended() == (ROW.id,)
+
+
+@pytest.mark.anyio
 async def test_a_vendor_that_is_away_is_no_finding(
     vendor: Vendor,
     broker: Broker,

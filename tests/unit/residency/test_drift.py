@@ -189,3 +189,11 @@ def test_a_row_may_warn_instead() -> None:
 
     assert seen.suspends(ROW)
     assert not seen.suspends(replace(ROW, settings={"on_drift": "warn"}))
+
+
+def test_a_name_that_led_outside_its_blocks_does_not_hold() -> None:
+    """Nothing left, but the row's own name is not where the row says: nothing more goes there."""
+    (seen,) = drift.compare(BLOCKS, Observed(refused=(f"{HOST}:443 address.elsewhere",)), at=AT)
+
+    assert (seen.kind, seen.severity) == (Kind.REFUSED, Severity.CRITICAL)
+    assert seen.suspends(BLOCKS)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 from support.egress import (
@@ -268,6 +269,28 @@ async def test_a_name_that_leads_inside_leads_nowhere(addresses: list[str]) -> N
         answer = await asked(broker, head(await broker.admit(grant())))
 
     assert (answer, world.went) == ("403 address.not_global", [])
+
+
+@pytest.mark.parametrize(
+    ("addresses", "answer"),
+    [
+        ([PUBLIC], "200"),
+        (["2001:4860::1"], "200"),
+        (["9.9.9.9"], "403 address.elsewhere"),
+        ([PUBLIC, "9.9.9.9"], "403 address.elsewhere"),
+        (["2620:fe::fe"], "403 address.elsewhere"),
+    ],
+)
+async def test_a_name_that_leads_outside_its_blocks_leads_nowhere(
+    addresses: list[str], answer: str
+) -> None:
+    """A vendor that moves its own name abroad has a certificate that is right."""
+    async with vendor() as world, brokering(world) as broker:
+        world.names[HOST] = addresses
+        held = replace(grant(), blocks=("8.8.8.0/24", "2001:4860::/32"))
+
+        assert await asked(broker, head(await broker.admit(held))) == answer
+        assert bool(world.went) is (answer == "200")
 
 
 @pytest.mark.parametrize(
