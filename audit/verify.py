@@ -65,14 +65,19 @@ _OPTIONAL: dict[str, type] = {
 _TYPES = frozenset(
     f"{noun}.{verb}"
     for noun, verbs in {
+        "access": ("exported",),
         "artifact": ("destroyed", "stored"),
         "consent": ("asked", "expired", "granted", "refused", "renewed", "withdrawn"),
+        "erasure": ("certified", "executed", "hardened", "requested"),
         "finding": ("closed", "opened"),
         "handover": ("closed", "opened"),
+        "hold": ("placed", "proposed", "released"),
         "job": ("accepted", "ended"),
+        "key": ("destroyed", "rolled"),
         "policy": ("decided",),
         "receipt": ("issued",),
         "reply": ("settled", "unknown"),
+        "retention": ("checked", "overdue"),
         "subject": ("declared",),
         "touch": ("began", "ended"),
         "update": ("arrived", "forwarded"),

@@ -5,23 +5,21 @@ Commands that only read work while the server runs.
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
 from audit import verify as verifier
 from audit.errors import AuditError
 from audit.model import Entry
 from audit.timeline import compared
-from gateway import compose, findings, handover, inspect, log, register, replayed, settings
+from gateway import findings, handover, inspect, log, register, replayed
+from gateway.commands.shared import AsJson, Config, Subject, load, show, to_json, with_database
 from gateway.compose import (
     crossings,
     doctor,
@@ -62,13 +60,8 @@ app.add_typer(findings_app, name="findings")
 handovers_app = typer.Typer()
 app.add_typer(handovers_app, name="handovers")
 
-Config = Annotated[
-    Path | None, typer.Option("--config", help="Settings file (or set VOCUSTODY_CONFIG).")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A bundle (.tar.gz).")]
 KeyId = Annotated[str, typer.Option("--keyid", help="The key's name in OPA's configuration.")]
-Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="A pseudonym (s_).")]
 Ident = Annotated[str, typer.Argument(metavar="ID", help="An artifact (a_), job (j_) or touch.")]
 
 
@@ -95,14 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 @app.command("serve")
 def serve_command(config: Config = None) -> int:
     """Run one cell until it is stopped."""
-    serve.serve(_settings(config))
+    serve.serve(load(config))
     return 0
 
 
 @app.command("egress")
 def egress_command(config: Config = None) -> int:
     """Run the egress broker beside the gateway, until it is stopped."""
-    egress.run(_settings(config))
+    egress.run(load(config))
     return 0
 
 
@@ -110,7 +103,7 @@ def egress_command(config: Config = None) -> int:
 def doctor_command(config: Config = None) -> int:
     """Check everything this cell needs, and name the fix for what is missing."""
     faults = 0
-    for check in doctor.examine(_settings(config)):
+    for check in doctor.examine(load(config)):
         print(check.line)
         faults += not check.ok
     return 1 if faults else 0
@@ -124,9 +117,9 @@ def where_command(
     as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
 ) -> int:
     """Say where a recording was at a time, and which processor touched it."""
-    shelf = stores.shelf(_settings(config))
+    shelf = stores.shelf(load(config))
     found = asyncio.run(inspect.where(shelf, ident, inspect.moment(at)))
-    print(_json(asdict(found)) if as_json else found.sentence)
+    print(to_json(asdict(found)) if as_json else found.sentence)
     return 0
 
 
@@ -137,8 +130,8 @@ def timeline_command(
     as_json: AsJson = False,  # noqa: FBT002 - same
 ) -> int:
     """List everything the trail says about an id."""
-    entries = asyncio.run(inspect.entries(stores.shelf(_settings(config)), ident))
-    print(_json([asdict(entry) for entry in entries]) if as_json else _table(entries))
+    entries = asyncio.run(inspect.entries(stores.shelf(load(config)), ident))
+    print(to_json([asdict(entry) for entry in entries]) if as_json else _table(entries))
     return 0
 
 
@@ -149,7 +142,10 @@ def notes_command(
     as_json: AsJson = False,  # noqa: FBT002 - same
 ) -> int:
     """List the newest jobs: their ids, recordings and ends."""
-    _rows(asyncio.run(_with_database(config, lambda engine: inspect.notes(engine, limit))), as_json)
+    show(
+        asyncio.run(with_database(config, lambda engine: inspect.notes(engine, limit))),
+        as_json=as_json,
+    )
     return 0
 
 
@@ -162,7 +158,7 @@ def handovers_alone(context: typer.Context, config: Config = None, as_json: AsJs
 @handovers_app.command("list")
 def handovers_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """List the conversations that wait for a human."""
-    _rows(asyncio.run(_with_database(config, inspect.open_handovers)), as_json)
+    show(asyncio.run(with_database(config, inspect.open_handovers)), as_json=as_json)
     return 0
 
 
@@ -179,7 +175,7 @@ def give_back_command(
         others.append(await handover.close(engine, job, by=by, at=surroundings.now()))
         return []
 
-    asyncio.run(_with_database(config, ask))
+    asyncio.run(with_database(config, ask))
     print(f"{job}: closed by {by}")
     if others[0]:
         print(f"{others[0]} more of this conversation are open: a human still has it")
@@ -189,16 +185,16 @@ def give_back_command(
 @app.command("processors")
 def processors_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """List the registry: declared beside observed, and who is eligible and why not."""
-    loaded = _settings(config)
+    loaded = load(config)
     found = asyncio.run(_processors(loaded))
-    print(_json(found) if as_json else "\n".join(map(_processor, found)))
+    print(to_json(found) if as_json else "\n".join(map(_processor, found)))
     return 1 if any(row["differences"] for row in found) else 0
 
 
 @app.command("transfers")
 def transfers_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """List the transfer impact records: what left its country, to whom, on which ground."""
-    loaded = _settings(config)
+    loaded = load(config)
     shelf, cell = stores.shelf(loaded), loaded.cell
 
     async def ask(engine: Any) -> list[dict[str, Any]]:
@@ -206,7 +202,7 @@ def transfers_command(config: Config = None, as_json: AsJson = False) -> int:  #
         found = await register.moved(known, shelf, engine, cell=cell.id, region=cell.region)
         return [asdict(record) for record in found]
 
-    _rows(asyncio.run(_with_database(config, ask)), as_json)
+    show(asyncio.run(with_database(config, ask)), as_json=as_json)
     return 0
 
 
@@ -219,8 +215,8 @@ def findings_alone(context: typer.Context, config: Config = None, as_json: AsJso
 @findings_app.command("list")
 def findings_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """List the findings about processors, the newest first; 1 if one is in force."""
-    found = asyncio.run(_with_database(config, register.listed))
-    _rows(found, as_json)
+    found = asyncio.run(with_database(config, register.listed))
+    show(found, as_json=as_json)
     return 1 if any(row["in_force"] for row in found) else 0
 
 
@@ -237,7 +233,7 @@ def close_command(
         await findings.close(engine, ident, by=by, why=why, at=surroundings.now())
         return []
 
-    asyncio.run(_with_database(config, ask))
+    asyncio.run(with_database(config, ask))
     print(f"{ident}: closed by {by}")
     return 0
 
@@ -245,8 +241,8 @@ def close_command(
 @consent_app.command("history")
 def history_command(subject: Subject, config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """List everything a person agreed to, refused or took back."""
-    rows = asyncio.run(_with_database(config, lambda engine: people.history(engine, subject)))
-    _rows(rows, as_json)
+    rows = asyncio.run(with_database(config, lambda engine: people.history(engine, subject)))
+    show(rows, as_json=as_json)
     return 0
 
 
@@ -262,7 +258,7 @@ def receipt_command(
         print((await people.receipt(engine, subject, purpose)).decode())
         return []
 
-    asyncio.run(_with_database(config, ask))
+    asyncio.run(with_database(config, ask))
     return 0
 
 
@@ -279,7 +275,7 @@ def declare_command(
     async def ask(engine: Any) -> list[dict[str, Any]]:
         return await people.declare(engine, subject, residence=residence, minor=minor)
 
-    _rows(asyncio.run(_with_database(config, ask)), as_json)
+    show(asyncio.run(with_database(config, ask)), as_json=as_json)
     return 0
 
 
@@ -290,7 +286,7 @@ def export_command(
     quarter: Annotated[str | None, typer.Option("--quarter", help="Such as 2026q4.")] = None,
 ) -> int:
     """Write the audit log as static files that anybody can verify."""
-    print(asyncio.run(inspect.export_log(stores.shelf(_settings(config)), to, quarter)))
+    print(asyncio.run(inspect.export_log(stores.shelf(load(config)), to, quarter)))
     return 0
 
 
@@ -329,7 +325,7 @@ def bundle_command(
 ) -> int:
     """Write the bundle of this cell's registry and settings, signed if a key is given."""
     signer = publication.signer(key, keyid) if key else None
-    print(rules.write_bundle(_settings(config), to, signer))
+    print(rules.write_bundle(load(config), to, signer))
     return 0
 
 
@@ -347,7 +343,7 @@ def sign_command(
 @policy_app.command("check")
 def check_command(path: BundleFile, config: Config = None) -> int:
     """Say whether this cell would enforce a bundle, and if not, why."""
-    chosen = _settings(config)
+    chosen = load(config)
     try:
         print(asyncio.run(publication.check(chosen, rules.registry(chosen), path)))
     except BundleError as exc:
@@ -359,8 +355,8 @@ def check_command(path: BundleFile, config: Config = None) -> int:
 @policy_app.command("status")
 def status_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa: FBT002
     """Show the release in force: its age, its pin, and what was refused since."""
-    found = publication.status(_settings(config))
-    _rows([asdict(found)], as_json)
+    found = publication.status(load(config))
+    show([asdict(found)], as_json=as_json)
     return 1 if found.stale or found.refused else 0
 
 
@@ -373,7 +369,7 @@ def rollback_command(
     unpin: Annotated[bool, typer.Option("--unpin", help="Follow the source again.")] = False,  # noqa: FBT002
 ) -> int:
     """Enforce a kept release, whatever is published, until it is unpinned."""
-    chosen = _settings(config)
+    chosen = load(config)
     if unpin:
         publication.releases(chosen).unpin()
         return 0
@@ -410,8 +406,8 @@ def replay_command(
     3 something did not reproduce.
     """
     after = inspect.moment(since) if since else None
-    report = asyncio.run(replays.replayed(_settings(config), bundle, since=after, limit=limit))
-    print(_json(report.summary) if as_json else "\n".join(replayed.report(report)))
+    report = asyncio.run(replays.replayed(load(config), bundle, since=after, limit=limit))
+    print(to_json(report.summary) if as_json else "\n".join(replayed.report(report)))
     return report.status
 
 
@@ -426,13 +422,9 @@ def explain_command(
 
     Exit status: 0 the decision came back as it was made, 2 it is unknown or gone, 3 it did not.
     """
-    found = asyncio.run(replays.explained(_settings(config), decision))
-    print(_json(found.summary) if as_json else "\n".join(replayed.explanation(found)))
+    found = asyncio.run(replays.explained(load(config), decision))
+    print(to_json(found.summary) if as_json else "\n".join(replayed.explanation(found)))
     return found.status
-
-
-def _settings(config: Path | None) -> Settings:
-    return settings.load(compose.config_path(config))
 
 
 async def _processors(loaded: Settings) -> list[dict[str, Any]]:
@@ -472,26 +464,6 @@ def _processor(row: dict[str, Any]) -> str:
     )
 
 
-async def _with_database(config: Path | None, ask: Any) -> list[dict[str, Any]]:
-    engine = stores.existing_database(_settings(config))
-    try:
-        return list(await ask(engine))
-    except SQLAlchemyError as exc:
-        raise MissingPartError(
-            f"the database cannot be read: {type(exc).__name__} (has the gateway run once?)"
-        ) from None
-    finally:
-        await engine.dispose()
-
-
-def _rows(rows: list[dict[str, Any]], as_json: bool) -> None:  # noqa: FBT001 - private
-    if as_json:
-        print(_json(rows))
-        return
-    for row in rows:
-        print("  ".join(f"{name}={value}" for name, value in row.items() if value))
-
-
 def _table(entries: Sequence[Entry]) -> str:
     return "\n".join(
         f"{_span(entry)}  {entry.what}"
@@ -508,11 +480,3 @@ def _span(entry: Entry) -> str:
         return f"{began} .. open"
     took_ms = (entry.ended - entry.began).total_seconds() * 1000
     return f"{began} +{took_ms:.0f} ms" if took_ms else began
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, default=_plain, indent=2)
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -71,6 +71,24 @@ class WrappedKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kek:
+    """
+    A key-encryption key as the key service lists it: never the key itself.
+
+    Versions *oldest* to *newest* can still unwrap; *rotated_at* is when the newest was made.
+    *exportable* and *backup_allowed* (in plain text) are alarms: a shred key must be neither.
+    """
+
+    name: str
+    oldest: int
+    newest: int
+    rotated_at: datetime
+    exportable: bool
+    backup_allowed: bool
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """Text [*start*, *end*) is of class *kind* (``card``, ``national_id``, ``phone``, ...)."""
 

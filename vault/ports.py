@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from vault.model import WrappedKey
+from vault.model import Kek, WrappedKey
 
 KEK_NAME = re.compile(r"[a-z0-9-]{1,64}")
 # No empty, "." or ".." segment: a name is never a way out of its directory or bucket.
@@ -13,6 +13,8 @@ OBJECT_NAME = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-][a-z0-9_.-]*(?:/[a-z0-9_-][a-
 
 class Keyring(Protocol):
     """
+    The worker's half of a key service: it wraps and unwraps, and can destroy nothing.
+
     Wraps and unwraps 256-bit keys under key-encryption keys (KEKs) that never leave it.
 
     *kek* names are ``[a-z0-9-]{1,64}``. `wrap` creates a missing KEK. Unwrapping under a
@@ -30,12 +32,39 @@ class Keyring(Protocol):
         """Return one key, or the error that stands for it, per item, in order."""
         ...
 
+    async def ready(self) -> None:
+        """Return if keys can be wrapped and unwrapped now, else raise `KeyringError`."""
+        ...
+
+
+class Keeper(Protocol):
+    """
+    The keeper's half of a key service, another identity than the keyring's: it never unwraps.
+
+    Every call may be made again after a failure. An unreachable, sealed or refusing service
+    raises `KeyringError`; a KEK that is not there raises `GoneError`, but in `destroy`.
+    """
+
+    name: str
+
+    async def rotate(self, kek: str) -> int:
+        """Give *kek* a new version, in which keys are wrapped from now on; return its number."""
+        ...
+
+    async def rewrap(self, wrapped: Sequence[WrappedKey]) -> list[WrappedKey | Exception]:
+        """Return each key under its KEK's newest version, or the error for it, in order."""
+        ...
+
+    async def trim(self, kek: str, oldest: int) -> None:
+        """Destroy every version of *kek* below *oldest*; what was wrapped by them is dead."""
+        ...
+
     async def destroy(self, kek: str) -> None:
         """Destroy every version of *kek*; a missing one is already destroyed."""
         ...
 
-    async def ready(self) -> None:
-        """Return if keys can be wrapped and unwrapped now, else raise `KeyringError`."""
+    async def keks(self) -> list[Kek]:
+        """Return every KEK there is, by name."""
         ...
 
 

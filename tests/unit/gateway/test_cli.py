@@ -15,6 +15,7 @@ from audit.signers.local import LocalSigner
 from audit.stores.folder import Folder
 from audit.trail import Trail
 from gateway import cli, db, migrations, settings
+from gateway.commands import shared
 from gateway.compose import stores
 from gateway.errors import MissingPartError
 from gateway.jobs import micros
@@ -319,4 +320,4 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 def test_the_settings_file_is_missing_by_name() -> None:
     """The one error every newcomer meets first."""
     with pytest.raises(MissingPartError, match="VOCUSTODY_CONFIG"):
-        cli._settings(None)
+        shared.load(None)

@@ -1,0 +1,1 @@
+"""The commands of ``vocustody``, a group a file; `gateway.cli` mounts them."""
