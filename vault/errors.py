@@ -17,6 +17,14 @@ class KeyringError(VaultError):
     """The keyring is sealed, unreachable or refused: the same call may work later."""
 
 
+class KeyLostError(KeyringError):
+    """A key that nobody destroyed cannot be unwrapped any more: a fault, never an erasure."""
+
+
+class HeldError(VaultError):
+    """The artifact is under a legal hold: closed to every processor until it is released."""
+
+
 class LabelError(VaultError):
     """The label or due time is not acceptable; the message names the field."""
 

@@ -20,13 +20,13 @@ from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import ColumnElement, Row, Table, update
+from sqlalchemy import ColumnElement, Row, Table, and_, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault.cache import Cache
 from vault.coalesce import Coalescer
 from vault.envelope import KEY_BYTES, bind, context_of
-from vault.errors import GoneError, KeyringError, LabelError, TamperedError
+from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
 from vault.tables import epoch_keys, insert_new, named_keys, reading, subject_keys
@@ -70,6 +70,7 @@ class Keys:
 
         Raises:
             GoneError: one of the two keys is destroyed or was never made.
+            KeyLostError: one of them lives, but its KEK does not: a fault, to be told somebody.
             KeyringError: the keyring did not answer.
             LabelError: the label is of another region.
 
@@ -91,17 +92,14 @@ class Keys:
 
     async def destroy_subject(self, subject: str) -> None:
         """Destroy *subject*'s key here; older copies of its row die when its KEK is rolled."""
-        await self._erase(subject_keys, subject)
+        await self._shred(subject_keys, subject)
 
     async def destroy_epoch(self, epoch: str, *, spent_at: datetime | None = None) -> bool:
         """
         Destroy *epoch*'s key: everything stored in it is unreadable, for everybody.
 
         With *spent_at*, only if every clock in it has run out by then; return whether it is gone.
-
-        Raises:
-            KeyringError: its KEK may still exist; the same call finishes the work later.
-
+        Its KEK dies by the keeper's hand, and with it every backup of the row.
         """
         if spent_at is None:
             return await self._shred(epoch_keys, epoch)
@@ -109,7 +107,7 @@ class Keys:
         return await self._shred(epoch_keys, epoch, spent)
 
     async def destroy_named(self, name: str) -> bool:
-        """Destroy the cell's key *name*. Raises as `destroy_epoch`."""
+        """Destroy the cell's key *name*; its KEK dies by the keeper's hand."""
         return await self._shred(named_keys, name)
 
     async def destroyed(self, label: Label, epoch: str) -> bool:
@@ -150,7 +148,7 @@ class Keys:
             slot: row for slot, row in rows.items() if isinstance(row, Exception)
         }
         for slot, answer in zip(wrapped, answers, strict=True):
-            keys[slot] = _checked(answer, slot) if isinstance(answer, bytes) else answer
+            keys[slot] = _checked(answer, slot)
         return [keys[slot] for slot in slots]
 
     async def _unwrap(self, wrapped: list[WrappedKey]) -> list[bytes | Exception]:
@@ -182,25 +180,21 @@ class Keys:
             await insert_new(tx, table, {_id(table): ident, **row})
 
     async def _shred(self, table: Table, ident: str, *only_if: ColumnElement[bool]) -> bool:
-        """Close the row, so that nothing more is sealed under it; kill its KEK; erase the row."""
-        async with self._engine.begin() as tx:
-            closed = update(table).where(_is(table, ident), *only_if)
-            stamp = int(self._now().timestamp())
-            found = (await tx.execute(closed.values(destroyed_at=stamp))).rowcount
-        if only_if and not found:
-            return False
-        self._cache.drop((table.name, ident))
-        await self._keyring.destroy(_kek(table, ident, self._buckets))
-        await self._erase(table, ident)
-        return True
+        """
+        Erase the row, so that nothing is sealed or opened under it any more.
 
-    async def _erase(self, table: Table, ident: str) -> None:
+        It keeps the name of its KEK: the keeper destroys or rolls that, and older copies die.
+        """
+        tomb = {"ciphertext": None, "destroyed_at": int(self._now().timestamp())}
         async with self._engine.begin() as tx:
-            stamp = int(self._now().timestamp())
-            tomb = {"kek": "", "version": 0, "ciphertext": None, "destroyed_at": stamp}
-            if not await insert_new(tx, table, {_id(table): ident, **tomb}):
-                await tx.execute(update(table).where(_is(table, ident)).values(**tomb))
+            living = and_(_is(table, ident), table.c.destroyed_at.is_(None), *only_if)
+            found = (await tx.execute(update(table).where(living).values(**tomb))).rowcount
+            if not found and not only_if:
+                kek = _kek(table, ident, self._buckets)
+                row = {_id(table): ident, "kek": kek, "version": 0, **tomb}
+                await insert_new(tx, table, row)  # so that nobody makes it later
         self._cache.drop((table.name, ident))
+        return bool(found) or not only_if
 
 
 class _AbsentError(GoneError):
@@ -234,7 +228,12 @@ def _wrapped(slot: Slot, row: Row[Any]) -> WrappedKey | Exception:
     return WrappedKey(kek=row.kek, version=row.version, ciphertext=row.ciphertext)
 
 
-def _checked(plain: bytes, slot: Slot) -> bytes | Exception:
+def _checked(plain: bytes | Exception, slot: Slot) -> bytes | Exception:
+    if isinstance(plain, GoneError):
+        # Our row lives, so no erasure destroyed this: its KEK was lost, trimmed or rolled back.
+        return KeyLostError(f"{slot[0]} {slot[1]}: {plain}")
+    if isinstance(plain, Exception):
+        return plain
     digest, key = plain[:ID_DIGEST_BYTES], plain[ID_DIGEST_BYTES:]
     if len(key) != KEY_BYTES or not hmac.compare_digest(digest, _digest(slot)):
         return TamperedError(f"{slot[0]} {slot[1]}: the row holds another key")

@@ -30,6 +30,7 @@ from gateway.sections import Vault
 from gateway.settings import Settings
 from gateway.slots import URGENT
 from vault.custody import Custody
+from vault.keyrings.client import Transit
 from vault.keyrings.local import LocalKeyring
 from vault.keyrings.transit import TransitKeyring
 from vault.objects.local import LocalObjects
@@ -85,9 +86,8 @@ def keyring(settings: Settings, mount: Mount) -> Keyring:
         return LocalKeyring(settings.cell.data / "keys")
     path = vault.token_file.path
     # Read for every request: a short-lived token is renewed outside, in place.
-    return TransitKeyring(
-        vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount
-    )
+    transit = Transit(vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount)
+    return TransitKeyring(transit)
 
 
 async def objects(settings: Settings) -> Objects:

@@ -5,8 +5,9 @@ import contextlib
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hvac
 import pytest
@@ -14,12 +15,27 @@ from support.openbao import OpenBao, _command, _environment, _free_port, _stop, 
 
 from gateway import secretfile
 from vault.errors import GoneError, KeyringError, TamperedError
-from vault.keyrings.local import LocalKeyring
+from vault.keyrings.client import Transit
+from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keyrings.transit import TransitKeyring
+from vault.keyrings.transit_keeper import TransitKeeper
 from vault.model import WrappedKey
-from vault.ports import Keyring
+from vault.ports import Keeper, Keyring
 
 KEY = bytes(range(48))
+
+
+def transit(url: str, token: Callable[[], str], **more: Any) -> TransitKeyring:
+    """Return the worker's half of the transit engine at *url*."""
+    return TransitKeyring(Transit(url, token, **more))
+
+
+def keeper_of(keyring: Keyring) -> Keeper:
+    """Return the keeper over the same KEKs as *keyring*, with the same rights."""
+    if isinstance(keyring, TransitKeyring):
+        return TransitKeeper(keyring._transit)
+    assert isinstance(keyring, LocalKeyring)
+    return LocalKeeper(keyring._keks._path)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +55,7 @@ def keyring(
     """Return each keyring in turn."""
     if request.param == "local":
         return LocalKeyring(tmp_path / "keyring")
-    return TransitKeyring(openbao.url, lambda: openbao.token, mount=mount)
+    return transit(openbao.url, lambda: openbao.token, mount=mount)
 
 
 @pytest.fixture
@@ -71,7 +87,7 @@ async def test_a_destroyed_kek_is_gone_for_good(keyring: Keyring, kek: str) -> N
     """Crypto-shredding is this: after it, no copy of the ciphertext opens."""
     wrapped = await keyring.wrap(kek, KEY)
 
-    await keyring.destroy(kek)
+    await keeper_of(keyring).destroy(kek)
 
     [answer] = await keyring.unwrap([wrapped])
     assert isinstance(answer, GoneError)
@@ -83,7 +99,7 @@ async def test_a_kek_made_again_under_the_name_opens_nothing_old(
 ) -> None:
     """A late writer that brings the name back must not bring the key back."""
     old = await keyring.wrap(kek, KEY)
-    await keyring.destroy(kek)
+    await keeper_of(keyring).destroy(kek)
 
     new = await keyring.wrap(kek, KEY)
 
@@ -97,10 +113,10 @@ async def test_destroying_twice_or_the_unknown_is_done(keyring: Keyring, kek: st
     """A sweeper that crashed half-way asks again, and must get on."""
     await keyring.wrap(kek, KEY)
 
-    await keyring.destroy(kek)
-    await keyring.destroy(kek)
+    await keeper_of(keyring).destroy(kek)
+    await keeper_of(keyring).destroy(kek)
 
-    await keyring.destroy(f"{kek}-never-made")
+    await keeper_of(keyring).destroy(f"{kek}-never-made")
 
 
 @pytest.mark.anyio
@@ -183,8 +199,8 @@ async def test_a_refused_token_is_not_a_destroyed_key(
     openbao: OpenBao, mount: str, kek: str
 ) -> None:
     """An expired token must read as "not now": taken for gone, people's data is written off."""
-    wrapped = await TransitKeyring(openbao.url, lambda: openbao.token, mount=mount).wrap(kek, KEY)
-    refused = TransitKeyring(openbao.url, lambda: "expired", mount=mount)
+    wrapped = await transit(openbao.url, lambda: openbao.token, mount=mount).wrap(kek, KEY)
+    refused = transit(openbao.url, lambda: "expired", mount=mount)
 
     [answer] = await refused.unwrap([wrapped])
 
@@ -192,25 +208,25 @@ async def test_a_refused_token_is_not_a_destroyed_key(
     with pytest.raises(KeyringError):
         await refused.ready()
     with pytest.raises(KeyringError):
-        await refused.destroy(kek)
+        await keeper_of(refused).destroy(kek)
 
 
 @pytest.mark.anyio
 async def test_a_missing_mount_is_not_a_destroyed_key(openbao: OpenBao, kek: str) -> None:
     """A wrong setting answers 404 too, and must not look like an erasure."""
-    lost = TransitKeyring(openbao.url, lambda: openbao.token, mount="no-such-mount")
+    lost = transit(openbao.url, lambda: openbao.token, mount="no-such-mount")
 
     [answer] = await lost.unwrap([WrappedKey(kek=kek, version=1, ciphertext="vault:v1:AAAA")])
 
     assert isinstance(answer, KeyringError)
     with pytest.raises(KeyringError):
-        await lost.destroy(kek)
+        await keeper_of(lost).destroy(kek)
 
 
 @pytest.mark.anyio
 async def test_a_version_trimmed_away_is_gone(openbao: OpenBao, mount: str, kek: str) -> None:
     """Rolling a bucket kills the old copies of its rows: that must read as gone, not broken."""
-    keyring = TransitKeyring(openbao.url, lambda: openbao.token, mount=mount)
+    keyring = transit(openbao.url, lambda: openbao.token, mount=mount)
     old = await keyring.wrap(kek, KEY)
     client = hvac.Client(url=openbao.url, token=openbao.token)
     client.adapter.post(f"/v1/{mount}/keys/{kek}/rotate", json={})
@@ -228,7 +244,7 @@ async def test_a_version_trimmed_away_is_gone(openbao: OpenBao, mount: str, kek:
 @pytest.mark.anyio
 async def test_keks_cannot_be_exported(openbao: OpenBao, mount: str, kek: str) -> None:
     """A KEK that can be exported is one that can be kept after its destruction."""
-    await TransitKeyring(openbao.url, lambda: openbao.token, mount=mount).wrap(kek, KEY)
+    await transit(openbao.url, lambda: openbao.token, mount=mount).wrap(kek, KEY)
 
     client = hvac.Client(url=openbao.url, token=openbao.token)
     made = client.adapter.get(f"/v1/{mount}/keys/{kek}")["data"]
@@ -242,11 +258,9 @@ async def test_a_kek_destroyed_elsewhere_is_made_again(
     openbao: OpenBao, mount: str, kek: str
 ) -> None:
     """Another process destroyed it: the mount refuses to make keys, so we must, by name."""
-    ours, theirs = (
-        TransitKeyring(openbao.url, lambda: openbao.token, mount=mount) for _ in range(2)
-    )
+    ours, theirs = (transit(openbao.url, lambda: openbao.token, mount=mount) for _ in range(2))
     await ours.wrap(kek, KEY)
-    await theirs.destroy(kek)
+    await keeper_of(theirs).destroy(kek)
 
     wrapped = await ours.wrap(kek, KEY)
 
@@ -272,14 +286,14 @@ async def test_a_sealed_server_is_not_a_destroyed_key(own_openbao: OpenBao, kek:
     """Sealed is a state that ends: jobs must wait, not be told that their data is gone."""
     client = hvac.Client(url=own_openbao.url, token=own_openbao.token)
     client.sys.enable_secrets_engine("transit")
-    keyring = TransitKeyring(own_openbao.url, lambda: own_openbao.token)
+    keyring = transit(own_openbao.url, lambda: own_openbao.token)
     wrapped = await keyring.wrap(kek, KEY)
     client.adapter.put("/v1/sys/seal")
 
     [answer] = await keyring.unwrap([wrapped])
 
     assert isinstance(answer, KeyringError)
-    for call in (keyring.ready(), keyring.wrap(kek, KEY), keyring.destroy(kek)):
+    for call in (keyring.ready(), keyring.wrap(kek, KEY), keeper_of(keyring).destroy(kek)):
         with pytest.raises(KeyringError):
             await call
 
@@ -290,7 +304,7 @@ async def test_a_server_that_hangs_is_given_up(kek: str) -> None:
     """A keyring that accepts and never answers must cost a bounded time."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        keyring = TransitKeyring(url, lambda: "token", timeout_s=0.2)
+        keyring = transit(url, lambda: "token", timeout_s=0.2)
 
         with pytest.raises(KeyringError):
             await keyring.wrap(kek, KEY)
@@ -305,7 +319,7 @@ async def test_the_environment_cannot_put_a_proxy_in_between(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    keyring = TransitKeyring(openbao.url, lambda: openbao.token, mount=mount)
+    keyring = transit(openbao.url, lambda: openbao.token, mount=mount)
 
     assert (await keyring.wrap(kek, KEY)).kek == kek
 
@@ -317,7 +331,7 @@ async def test_the_local_keyring_refuses_files_that_others_may_read(
     """A KEK that was readable to others is no secret any more."""
     keyring = LocalKeyring(tmp_path)
     wrapped = await keyring.wrap(kek, KEY)
-    (tmp_path / f"{kek}.key").chmod(0o640)
+    (tmp_path / f"{kek}.1.key").chmod(0o640)
 
     [answer] = await keyring.unwrap([wrapped])
 
@@ -354,7 +368,7 @@ async def test_a_token_file_that_is_being_written_is_not_now(
     """Who renews the token rewrites its file: a job that meets the moment waits, it is not lost."""
     token = tmp_path / "token"
     token.touch(mode=0o600)
-    keyring = TransitKeyring(openbao.url, lambda: secretfile.read(token).text, mount=mount)
+    keyring = transit(openbao.url, lambda: secretfile.read(token).text, mount=mount)
 
     with pytest.raises(KeyringError):
         await keyring.wrap(kek, KEY)

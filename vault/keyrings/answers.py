@@ -19,7 +19,7 @@ from vault.errors import GoneError, KeyringError, TamperedError
 GONE = (
     "could not delete key; not found",
     "disallowed by policy (too old)",
-    "encryption key not found",
+    "key not found",
     "no existing key named",
 )
 
@@ -31,7 +31,10 @@ def data(path: str, answer: dict[str, Any] | requests.Response) -> dict[str, Any
     body = _json(answer)
     if answer.ok or "batch_results" in (body.get("data") or {}):
         return dict(body.get("data") or {})
-    if answer.status_code == HTTPStatus.BAD_REQUEST and _is_gone(str(body.get("errors"))):
+    if answer.status_code == HTTPStatus.BAD_REQUEST and is_gone(str(body.get("errors"))):
+        raise GoneError(f"{path}: no such KEK")
+    # Reading what is not there is a 404 without a word; a wrong mount has words.
+    if answer.status_code == HTTPStatus.NOT_FOUND and body.get("errors") == []:
         raise GoneError(f"{path}: no such KEK")
     raise KeyringError(f"{path}: HTTP {answer.status_code}")
 
@@ -44,7 +47,8 @@ def _json(answer: requests.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _is_gone(text: str) -> bool:
+def is_gone(text: str) -> bool:
+    """Return whether the server's *text* says that a key or a version is not there."""
     return any(words in text for words in GONE)
 
 
@@ -53,7 +57,7 @@ def key(kek: str, result: dict[str, str]) -> bytes | Exception:
     error = result.get("error")
     if not error:
         return base64.b64decode(result["plaintext"], validate=True)
-    if _is_gone(error):
+    if is_gone(error):
         return GoneError(f"{kek}: the version of this key is destroyed")
     return TamperedError(f"{kek}: a wrapped key does not authenticate")
 

@@ -33,6 +33,7 @@ from residency.errors import EgressError
 from residency.proxy import Broker
 from residency.registry import Registry
 from vault.errors import KeyringError
+from vault.keyrings.client import Transit
 from vault.keyrings.transit import TransitKeyring
 
 KEY = bytes(range(48))
@@ -206,7 +207,7 @@ async def test_a_vault_elsewhere_is_reached_through_the_broker(
         standing = exits.Standing(broker, "vault", f"{VAULT}:8200")
         await standing.start()
         adapter = exits.ByPassage(standing)
-        keyring = TransitKeyring(
+        mounted = Transit(
             f"https://{VAULT}:8200",
             lambda: openbao.token,
             mount=transit,
@@ -214,6 +215,7 @@ async def test_a_vault_elsewhere_is_reached_through_the_broker(
             sessions=1,
             route=lambda session: session.mount("https://", adapter),
         )
+        keyring = TransitKeyring(mounted)
         first = standing.passage
 
         wrapped = await keyring.wrap("kek", KEY)

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from support.custody import START, Clock, label
 
 from vault.epochs import epoch_end, epoch_of
-from vault.errors import GoneError, KeyringError, LabelError, TamperedError
-from vault.keyrings.local import LocalKeyring
+from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
+from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keys import Keys
 from vault.model import Kind, Label, WrappedKey
 from vault.tables import epoch_keys, named_keys, subject_keys
@@ -23,7 +23,7 @@ class CountingKeyring(LocalKeyring):
     """Counts calls, and can be away."""
 
     def __init__(self, keyring: LocalKeyring) -> None:
-        super().__init__(keyring._directory)
+        super().__init__(keyring._keks._path)
         self.batches: list[int] = []
         self.asked = asyncio.Event()
         self.away = False
@@ -38,12 +38,6 @@ class CountingKeyring(LocalKeyring):
         if self.away:
             raise KeyringError("away")
         return await super().unwrap(wrapped)
-
-    async def destroy(self, kek: str) -> None:
-        """Destroy, unless away."""
-        if self.away:
-            raise KeyringError("away")
-        await super().destroy(kek)
 
 
 @pytest.fixture
@@ -193,49 +187,30 @@ async def test_erasing_somebody_unknown_holds_for_later(keys: Keys) -> None:
 async def test_a_destroyed_epoch_stays_destroyed(
     keys: Keys, tables: AsyncEngine, keyring: LocalKeyring, vault_clock: Clock
 ) -> None:
-    """That hour's raw audio is dead for everyone, and backups of the key table with it."""
+    """Nobody makes that hour's key again, and its KEK is named for the keeper to destroy."""
     await keys.artifact_key(label(), HOUR, create=True)
-    async with tables.connect() as connection:
-        backup = (await connection.execute(select(epoch_keys))).one()
 
     await keys.destroy_epoch(HOUR)
 
-    async with tables.begin() as tx:
-        await tx.execute(update(epoch_keys).values(**backup._mapping))
     with pytest.raises(GoneError):
+        await fresh(tables, keyring, vault_clock).artifact_key(label(), HOUR, create=True)
+    async with tables.connect() as connection:
+        row = (await connection.execute(select(epoch_keys))).one()
+    assert (row.ciphertext, row.kek) == (None, HOUR)
+
+
+@pytest.mark.anyio
+async def test_a_living_row_without_its_kek_is_a_fault_and_no_erasure(
+    keys: Keys, tables: AsyncEngine, keyring: LocalKeyring, vault_clock: Clock
+) -> None:
+    """Who takes a lost KEK for an erasure writes people's data off, and tells nobody."""
+    await keys.artifact_key(label(), HOUR, create=True)
+    await LocalKeeper(keyring._keks._path).destroy(HOUR)
+
+    with pytest.raises(KeyLostError, match=HOUR):
         await fresh(tables, keyring, vault_clock).artifact_key(label(), HOUR)
 
-
-@pytest.mark.anyio
-async def test_an_epoch_in_use_is_not_spent(keys: Keys, tables: AsyncEngine) -> None:
-    """A write that booked a later clock in the last moment keeps the key alive."""
-    await keys.artifact_key(label(), HOUR, create=True)
-    async with tables.begin() as tx:
-        await tx.execute(update(epoch_keys).values(last_due=int(START.timestamp()) + 1))
-
-    assert not await keys.destroy_epoch(HOUR, spent_at=START)
-    assert await keys.artifact_key(label(), HOUR)
-    assert await keys.destroy_epoch(HOUR, spent_at=START + timedelta(seconds=1))
-
-
-@pytest.mark.anyio
-async def test_a_half_destroyed_epoch_is_closed_and_finished_later(
-    tables: AsyncEngine, counting: CountingKeyring, vault_clock: Clock
-) -> None:
-    """While the keyring is away nothing more may be sealed under a key that is to die."""
-    keys = fresh(tables, counting, vault_clock)
-    await keys.artifact_key(label(), HOUR, create=True)
-    counting.away = True
-
-    with pytest.raises(KeyringError):
-        await keys.destroy_epoch(HOUR)
-
-    with pytest.raises(GoneError):
-        await keys.artifact_key(label(), HOUR, create=True)
-    assert not await keys.destroyed(label(), HOUR)
-    counting.away = False
-    await keys.destroy_epoch(HOUR)
-    assert await keys.destroyed(label(), HOUR)
+    assert not issubclass(KeyLostError, GoneError)
 
 
 @pytest.mark.anyio
