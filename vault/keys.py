@@ -3,8 +3,9 @@ The keys of a cell: one per subject, one per epoch, a few by name; all wrapped b
 
 - An artifact's key is HKDF-SHA-512(subject key || epoch key, label) and is never stored:
   destroy either key and the artifact is dead, whatever became of its bytes.
-- A subject key is wrapped under one of *buckets* KEKs; an epoch and a name each have a KEK of
-  their own, so that destroying it also kills every backup of the key table.
+- A subject key is wrapped under one of *buckets* KEKs, which are rolled (`vault.roll`); an epoch
+  and a name each have a KEK of their own, which is destroyed (`vault.tables.ending_keks`). Either
+  kills every backup of the key table.
 - What is wrapped is a 16-byte digest of the key's table and id, then the key: a row that was
   copied over another one does not open.
 - A destroyed key leaves its row without ciphertext, and is never made again.
@@ -20,8 +21,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import ColumnElement, Row, Table, and_, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ColumnElement, Row, Table, and_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault.cache import Cache
 from vault.coalesce import Coalescer
@@ -29,11 +30,20 @@ from vault.envelope import KEY_BYTES, bind, context_of
 from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
-from vault.tables import epoch_keys, insert_new, named_keys, reading, subject_keys
+from vault.tables import (
+    buckets,
+    ending_keks,
+    epoch_keys,
+    insert_new,
+    named_keys,
+    reading,
+    subject_keys,
+)
 
 BUCKETS = 16
 TTL_S = 60.0
 ID_DIGEST_BYTES = 16
+MOST_TRIES = 3
 TABLES = (subject_keys, epoch_keys, named_keys)
 Slot = tuple[str, str]  # a table's name and a row's id
 
@@ -174,10 +184,15 @@ class Keys:
     async def _make(self, table: Table, ident: str) -> None:
         """Write a new key for *ident*; if somebody was first, theirs stands."""
         plain = _digest((table.name, ident)) + secrets.token_bytes(KEY_BYTES)
-        made = await self._keyring.wrap(_kek(table, ident, self._buckets), plain)
-        row = {"kek": made.kek, "version": made.version, "ciphertext": made.ciphertext}
-        async with self._engine.begin() as tx:
-            await insert_new(tx, table, {_id(table): ident, **row})
+        kek = _kek(table, ident, self._buckets)
+        for _ in range(MOST_TRIES):
+            made = await self._keyring.wrap(kek, plain)
+            row = {"kek": made.kek, "version": made.version, "ciphertext": made.ciphertext}
+            async with self._engine.begin() as tx:
+                if table is not subject_keys or await _current(tx, made):
+                    await insert_new(tx, table, {_id(table): ident, **row})
+                    return
+        raise KeyringError(f"{kek}: it is being rolled faster than keys are made")
 
     async def _shred(self, table: Table, ident: str, *only_if: ColumnElement[bool]) -> bool:
         """
@@ -193,6 +208,9 @@ class Keys:
                 kek = _kek(table, ident, self._buckets)
                 row = {_id(table): ident, "kek": kek, "version": 0, **tomb}
                 await insert_new(tx, table, row)  # so that nobody makes it later
+            if table is not subject_keys and (found or not only_if):
+                ending = {"kek": _kek(table, ident, self._buckets), "since": tomb["destroyed_at"]}
+                await insert_new(tx, ending_keks, ending)
         self._cache.drop((table.name, ident))
         return bool(found) or not only_if
 
@@ -208,6 +226,17 @@ def _kek(table: Table, ident: str, buckets: int) -> str:
     if table is named_keys:
         return f"named-{ident}"
     return f"subjects-{int.from_bytes(_digest((table.name, ident))[:4], 'big') % buckets:04d}"
+
+
+async def _current(tx: AsyncConnection, made: WrappedKey) -> bool:
+    """
+    Whether the version *made* was wrapped by outlives the roll under way, if there is one.
+
+    A roll that begins waits for our transaction: the row lock is what its scan relies on.
+    """
+    await insert_new(tx, buckets, {"kek": made.kek})
+    locked = select(buckets.c.least).where(buckets.c.kek == made.kek).with_for_update(read=True)
+    return int((await tx.execute(locked)).scalar_one()) <= made.version
 
 
 def _id(table: Table) -> str:

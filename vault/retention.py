@@ -18,7 +18,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from vault import ledger
+from vault import keysheet, ledger
 from vault.custody import Custody
 from vault.epochs import epoch_end
 from vault.model import Tombstone
@@ -81,7 +81,7 @@ async def reconcile(custody: Custody) -> int:
     names = await custody.objects.names()
     async with reading(custody.engine) as connection:
         known = set((await connection.execute(select(artifacts.c.object_name))).scalars())
-    strays = [name for name in names if name not in known]
+    strays = [n for n in names if n not in known and not n.startswith(keysheet.PREFIX)]
     for name in strays:
         await custody.objects.delete(name)
     return len(strays)

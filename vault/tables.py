@@ -85,6 +85,37 @@ epoch_keys = Table(
 named_keys = Table(
     "named_keys", metadata, Column("name", String(64), primary_key=True), *_wrapped()
 )
+Index("subject_keys_by_kek", subject_keys.c.kek, subject_keys.c.destroyed_at)
+
+# The KEK of a bucket of subject keys, and how far it was rolled.
+buckets = Table(
+    "buckets",
+    metadata,
+    Column("kek", String(64), primary_key=True),
+    Column("least", Integer, nullable=False, default=0),  # new keys are wrapped by no older version
+    Column("began_at", BigInteger),  # of the roll under way, or None
+    Column("rolled", Integer, nullable=False, default=0),  # no older version opens anything
+    Column("rolled_at", BigInteger, nullable=False, default=0),  # when that roll began
+    Column("ended_at", BigInteger),
+    Column("wanted_at", BigInteger, nullable=False, default=0),  # when somebody asked for one now
+)
+
+# KEKs that no living row needs: the keeper destroys them, then the row goes.
+ending_keks = Table(
+    "ending_keks",
+    metadata,
+    Column("kek", String(64), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+)
+
+# Who does what only one process may do at a time, until when.
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("until", BigInteger, nullable=False),
+)
 
 
 def reading(engine: AsyncEngine) -> AsyncConnection:
