@@ -19,6 +19,8 @@ from audit.errors import AuditError
 from audit.model import Entry
 from audit.timeline import compared
 from gateway import findings, handover, inspect, log, register, replayed
+from gateway.commands import keys as keys_group
+from gateway.commands import retention as retention_group
 from gateway.commands.shared import AsJson, Config, Subject, load, show, to_json, with_database
 from gateway.compose import (
     crossings,
@@ -59,6 +61,8 @@ findings_app = typer.Typer()
 app.add_typer(findings_app, name="findings")
 handovers_app = typer.Typer()
 app.add_typer(handovers_app, name="handovers")
+for group in (keys_group, retention_group):
+    app.add_typer(group.app)
 
 BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A bundle (.tar.gz).")]
 KeyId = Annotated[str, typer.Option("--keyid", help="The key's name in OPA's configuration.")]

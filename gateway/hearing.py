@@ -67,18 +67,29 @@ async def words(note: Note, known: Memory, ports: Ports) -> Transcript:
             seconds=audio.seconds,
         )
     seconds = allowed.obligations.transcript_seconds
-    await keep(note, Kind.TRANSCRIPT, msgspec.json.encode(heard), seconds, ports)
+    over = None if note.tenant.retention.keep_raw_audio else note.job.artifact
+    content = msgspec.json.encode(heard)
+    await keep(note, Kind.TRANSCRIPT, content, seconds, ports, instead_of=over)
     crashpoint.reach("transcript.kept")
     note.mark("transcript_ready", ports)
     return heard
 
 
-async def keep(note: Note, kind: Kind, content: bytes, seconds: int, ports: Ports) -> Artifact:
-    """Seal *content* for at most *seconds* and put that on record."""
+async def keep(
+    note: Note,
+    kind: Kind,
+    content: bytes,
+    seconds: int,
+    ports: Ports,
+    *,
+    instead_of: str | None = None,
+) -> Artifact:
+    """Seal *content* for at most *seconds* and put that on record; *instead_of* is then due."""
     await ports.jobs.check(note.job)  # what was taken back meanwhile is not even stored
     label = note.label(kind)
     with ports.metrics.timed("seal", tenant=note.tenant.id, region=note.region):
-        kept = await ports.custody.put(content, label, ports.now() + timedelta(seconds=seconds))
+        due = ports.now() + timedelta(seconds=seconds)
+        kept = await ports.custody.put(content, label, due, instead_of=instead_of)
     await record.kept(note, kept, ports)
     try:
         await ports.jobs.check(note.job)

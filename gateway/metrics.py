@@ -23,6 +23,7 @@ OTHER = "other"
 NONE = "none"
 
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120)
+LATE_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 NOTE_SECONDS = (0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 20, 30, 60, 120, 300, 3600)
 
 _WORD = re.compile(r"[a-z_]{1,24}([.:-][a-z_]{1,32}){0,2}|[A-Z][A-Za-z]{2,39}")
@@ -122,6 +123,19 @@ class Metrics:
         self._overdue = Gauge(
             "vocustody_deletion_overdue_seconds",
             "How late the most overdue deletion is; 0 when none is",
+            registry=self._registry,
+        )
+        self._unmatched = Gauge(
+            "vocustody_reconciliation_differences",
+            "What the last comparison of object store and ledger found",
+            ["what"],
+            registry=self._registry,
+        )
+        self._late = Histogram(
+            "vocustody_deletion_late_seconds",
+            "How late artifacts were destroyed",
+            ["kind"],
+            buckets=LATE_SECONDS,
             registry=self._registry,
         )
         self._updates = self._counter("updates", "Updates accepted", "kind", "tenant")
@@ -239,6 +253,15 @@ class Metrics:
     def suspended(self, count: int) -> None:
         """Set how many processors rest because of a finding."""
         self._suspended.set(count)
+
+    def destroyed(self, kind: str, late_seconds: float) -> None:
+        """Count one destruction, and how late it was."""
+        self._late.labels(self._kinds(kind)).observe(max(0.0, late_seconds))
+
+    def reconciled(self, *, strays: int, missing: int) -> None:
+        """Set how many objects had no row, and how many rows had no object."""
+        self._unmatched.labels("stray").set(strays)
+        self._unmatched.labels("missing").set(missing)
 
     def overdue(self, seconds: float) -> None:
         """Set how late the most overdue deletion is."""

@@ -56,6 +56,7 @@ async def destructions(ports: Ports) -> None:
     for stone in await retention.unrecorded(ports.engine):
         await destroyed(stone, ports.trail)
         await retention.recorded(ports.engine, [stone.label.artifact], ports.now())
+        ports.metrics.destroyed(stone.label.kind.value, stone.late_seconds)
         log.get().info("artifact.destroyed", artifact=stone.label.artifact)
 
 

@@ -184,6 +184,7 @@ class Vault(Section):
 
     url: ServiceUrl
     token_file: Secret
+    keeper_token_file: Secret | None = None
     mount: Annotated[StrictStr, _shaped(r"[a-z0-9][a-z0-9/_-]{0,63}", "a mount path")] = "transit"
 
 
@@ -243,6 +244,7 @@ class Retention(Section):
     transcript_seconds: Annotated[StrictInt, Field(gt=0, le=YEAR_S)] | None = None
     redacted_seconds: Annotated[StrictInt, Field(gt=0, le=YEAR_S)] | None = None
     reply_audio_seconds: Annotated[StrictInt, Field(gt=0, le=RAW_LIMIT_S)] | None = None
+    keep_raw_audio: StrictBool = False
 
 
 def _known_purposes(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -427,6 +429,19 @@ class Decisions(Section):
     """How long the sealed inputs of decisions are kept, for a replay; the log keeps the record."""
 
     kept_days: Annotated[StrictInt, Field(gt=0, le=3660)] = 90
+
+
+class Keys(Section):
+    """How soon the keys of those who were erased die in old copies, and how old a KEK may be."""
+
+    roll_hours: Annotated[StrictInt, Field(ge=1, le=24)] = 24
+    cryptoperiod_days: Annotated[StrictInt, Field(ge=1, le=730)] = 90
+
+
+class Keeper(Section):
+    """How often the keeper writes down that nothing is overdue."""
+
+    every_minutes: Annotated[StrictInt, Field(ge=1, le=60)] = 60
 
 
 class Egress(Section):

@@ -26,6 +26,8 @@ from gateway.sections import (
     Decisions,
     Egress,
     Engines,
+    Keeper,
+    Keys,
     Mode,
     Outbox,
     Policy,
@@ -59,6 +61,8 @@ class Settings(Section):
     worker: Worker = Worker()
     outbox: Outbox = Outbox()
     decisions: Decisions = Decisions()
+    keys: Keys = Keys()
+    keeper: Keeper = Keeper()
     egress: Egress = Egress()
     probe: Probe = Probe()
     admin: Admin = Admin()

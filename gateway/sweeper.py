@@ -15,20 +15,22 @@ from sqlalchemy import delete, select, update
 from audit.errors import EventError
 from audit.model import Event, EventType
 from gateway import db, erasing, handover, log, record, requested, subjects
+from gateway.clocks import MEMORY_FOR, PARKED_FOR, RECORDS_FOR, REMEMBERED_FOR
 from gateway.inbox import intake_key
-from gateway.jobs import micros
+from gateway.jobs import State, micros
+from gateway.keeper import SWEEPING
 from gateway.ports import Ports
-from gateway.schema import inbox, jobs, replies, sessions, statuses
+from gateway.schema import handovers, inbox, jobs, notices, replies, sessions, statuses
 from policy import consent
 from policy.model import Consent
-from vault import retention
+from vault import duties, retention
 
-PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
-REMEMBERED_FOR = timedelta(days=30)  # idempotency keys
-MEMORY_FOR = timedelta(hours=48)  # 24 in human hands, 24 after
+HEARTBEAT = timedelta(minutes=2)
+RECONCILED_EVERY = timedelta(days=1)
 LEFT_WITHIN = timedelta(hours=1)  # no store takes longer; at the start, older ones are looked for
 INTAKE_DAYS = 8  # a parked note's body is needed for 6
 BATCH = 200
+JITTER_S = 600  # cells that were started together do not list their stores together
 
 
 class Sweeper:
@@ -40,6 +42,7 @@ class Sweeper:
         *,
         owner: str,
         chores: Sequence[Callable[[], Awaitable[None]]] = (),
+        keeping: Callable[[], Awaitable[None]] | None = None,
         retention_tick_s: float = 5.0,
     ) -> None:
         self._ports = ports
@@ -60,10 +63,18 @@ class Sweeper:
             (self.tell_declared, 5.0),
             (self.issue_requested, 1.0),
             (self.forget, 3600.0),
+            (self.reconcile, RECONCILED_EVERY.total_seconds()),
         ]
+        if keeping is not None:  # in development there is no keeper beside us
+            ticks.append((keeping, retention_tick_s))
         for tick, seconds in ticks:
             self._scheduler.add_job(
-                self._guarded, "interval", args=[tick], seconds=seconds, id=tick.__name__
+                self._guarded,
+                "interval",
+                args=[tick],
+                seconds=seconds,
+                id=tick.__qualname__,
+                jitter=JITTER_S if seconds > JITTER_S else None,
             )
 
     def start(self) -> None:
@@ -95,6 +106,7 @@ class Sweeper:
             await retention.sweep(ports.now(), ports.custody, owner=self._owner)
         await record.destructions(ports)
         ports.metrics.overdue(await retention.overdue(ports.now(), ports.engine))
+        await duties.take(ports.engine, SWEEPING, self._owner, now=ports.now, lasts=HEARTBEAT)
 
     async def destroy_leftovers(self) -> None:
         """Destroy what a killed process stored of a job that was taken back meanwhile."""
@@ -172,9 +184,29 @@ class Sweeper:
             await tx.execute(delete(sessions).where(sessions.c.updated_at < idle))
         await self._ports.decisions.forget(self._ports.now())
         await self._forget_intake()
+        await self._forget_records()
         for chore in self._chores:
             await chore()
-        await retention.reconcile(self._ports.custody)
+
+    async def reconcile(self) -> None:
+        """Hold the object store against the ledger, both ways."""
+        found = await retention.reconcile(self._ports.custody)
+        self._ports.metrics.reconciled(strays=found.strays, missing=len(found.missing))
+        for artifact in found.missing:
+            log.get().error("artifact.missing", artifact=artifact)
+
+    async def _forget_records(self) -> None:
+        """Drop what tells of jobs that ended longer ago than anything made of them may be kept."""
+        old = micros(self._ports.now() - RECORDS_FOR)
+        open_jobs = [State.ACCEPTED, State.PARKED]
+        async with self._ports.engine.begin() as tx:
+            ended = jobs.c.state.not_in(open_jobs) & (jobs.c.ended_at < old)
+            done = select(jobs.c.id).where(ended)
+            await tx.execute(delete(replies).where(replies.c.job.in_(done)))
+            await tx.execute(delete(handovers).where(handovers.c.at < old))
+            answered = notices.c.answered_by.is_not(None) & (notices.c.asked_at < old)
+            await tx.execute(delete(notices).where(answered))
+            await tx.execute(delete(jobs).where(ended))
 
     async def _forget_intake(self) -> None:
         """Destroy the keys of days whose updates have all ended: old backups of them die too."""

@@ -43,9 +43,13 @@ class Custody:
         self.objects = objects
         self.now = now
 
-    async def put(self, content: bytes, label: Label, due: datetime) -> Artifact:
+    async def put(
+        self, content: bytes, label: Label, due: datetime, *, instead_of: str | None = None
+    ) -> Artifact:
         """
         Seal *content* and keep it until *due*; durable once it returns.
+
+        From then on the artifact *instead_of* is due: what was made of it takes its place.
 
         The same call may be made again after any failure. What is kept already is returned as
         it is; a second due time never prolongs the first. Raw audio whose due time is 24 hours
@@ -67,7 +71,7 @@ class Custody:
             raise GoneError(f"{label.artifact}: destroyed")
         if row is not None:
             await self.objects.delete(row.object_name)
-        return await self._store(content, label, due)
+        return await self._store(content, label, due, instead_of)
 
     async def open(self, artifact: Artifact) -> bytes:
         """
@@ -175,7 +179,9 @@ class Custody:
             raise LabelError("artifact: another one is kept under this id")
         return ledger.artifact_of(row)
 
-    async def _store(self, content: bytes, label: Label, due: datetime) -> Artifact:
+    async def _store(
+        self, content: bytes, label: Label, due: datetime, instead_of: str | None
+    ) -> Artifact:
         stored_at = self.now()
         epoch = epoch_of(label.kind, stored_at)
         key = await self.keys.artifact_key(label, epoch, create=True)
@@ -198,7 +204,8 @@ class Custody:
         }
         await ledger.announce(self.engine, row, int(due.timestamp()))
         await self.objects.put(name, sealed)
-        if not await ledger.keep(self.engine, label.artifact, name):
+        at = int(self.now().timestamp())
+        if not await ledger.keep(self.engine, label.artifact, name, instead_of=instead_of, at=at):
             await self.objects.delete(name)
             raise CustodyError(f"{label.artifact}: destroyed or stored by another meanwhile")
         kept = await self.describe(label.artifact)

@@ -109,12 +109,21 @@ async def _announce_again(tx: AsyncConnection, row: dict[str, Any], due_at: int)
     await tx.execute(update(retention).where(sooner).values(due_at=due_at))
 
 
-async def keep(engine: AsyncEngine, artifact: str, object_name: str) -> bool:
-    """Note that the object is durable; False if the row is no longer about this object."""
-    c = artifacts.c
+async def keep(
+    engine: AsyncEngine, artifact: str, object_name: str, *, instead_of: str | None, at: int
+) -> bool:
+    """
+    Note that the object is durable; False if the row is no longer about this object.
+
+    In the same transaction the clock of *instead_of*, if one is named, is brought forward to *at*.
+    """
+    c, r = artifacts.c, retention.c
     mine = and_(c.id == artifact, c.object_name == object_name, c.state == "storing")
+    later = and_(r.artifact == instead_of, r.state == "due", r.due_at > at)
     async with engine.begin() as tx:
         kept = await tx.execute(update(artifacts).where(mine).values(state="kept"))
+        if kept.rowcount == 1 and instead_of is not None:
+            await tx.execute(update(retention).where(later).values(due_at=at))
     return kept.rowcount == 1
 
 

@@ -13,6 +13,7 @@ The clocks: destroy what is due, late rather than never.
 import contextlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, select, update
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from vault import keysheet, ledger
 from vault.custody import Custody
 from vault.epochs import epoch_end
+from vault.errors import GoneError
 from vault.model import Tombstone
 from vault.tables import artifacts, epoch_keys, reading, retention
 
@@ -72,19 +74,45 @@ async def overdue(now: datetime, engine: AsyncEngine) -> int:
     return 0 if due_at is None else at - int(due_at)
 
 
-async def reconcile(custody: Custody) -> int:
-    """
-    Delete objects that no row speaks of, and return how many.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """How many objects no row spoke of (they are deleted), and artifacts without their object."""
 
-    The row is always first, so such an object is a leftover of a writer that lost its row.
+    strays: int
+    missing: tuple[str, ...]
+
+
+async def reconcile(custody: Custody) -> Reconciled:
     """
-    names = await custody.objects.names()
+    Hold the object store against the ledger, both ways.
+
+    An object without a row is the leftover of a writer that lost its row (the row is always
+    first): it is deleted. A kept artifact without its object is unreadable by fault; nothing
+    is done about it here but to name it.
+    """
+    names = set(await custody.objects.names())
     async with reading(custody.engine) as connection:
-        known = set((await connection.execute(select(artifacts.c.object_name))).scalars())
-    strays = [n for n in names if n not in known and not n.startswith(keysheet.PREFIX)]
+        rows = (await connection.execute(select(artifacts))).all()
+    known = {row.object_name for row in rows}
+    strays = [n for n in sorted(names - known) if not n.startswith(keysheet.PREFIX)]
     for name in strays:
         await custody.objects.delete(name)
-    return len(strays)
+    lost = sorted(row.id for row in rows if row.state == "kept" and row.object_name not in names)
+    # Asked again: what was destroyed, or stored, while the store was being listed is no fault.
+    still = [ident for ident in lost if await _missing(custody, ident)]
+    return Reconciled(strays=len(strays), missing=tuple(still))
+
+
+async def _missing(custody: Custody, artifact: str) -> bool:
+    row = await ledger.find(custody.engine, artifact)
+    if row is None or row.state != "kept":
+        return False
+    try:
+        await custody.objects.get(row.object_name)
+    except GoneError:
+        again = await ledger.find(custody.engine, artifact)
+        return again is not None and again.state == "kept"
+    return False
 
 
 def _due(at: int) -> ColumnElement[bool]:

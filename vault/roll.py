@@ -235,7 +235,7 @@ async def _again(engine: AsyncEngine, kek: str, at: datetime) -> None:
     async with engine.begin() as tx:
         await insert_new(tx, buckets, {"kek": kek})
         afresh = {"wanted_at": int(at.timestamp()), "began_at": None, "least": 0}
-        afresh |= {"rolled": 0, "rolled_at": 0}
+        afresh |= {"rolled": 0, "rolled_at": 0, "recorded": 0}
         await tx.execute(update(buckets).where(buckets.c.kek == kek).values(afresh))
 
 

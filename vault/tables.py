@@ -98,6 +98,7 @@ buckets = Table(
     Column("rolled_at", BigInteger, nullable=False, default=0),  # when that roll began
     Column("ended_at", BigInteger),
     Column("wanted_at", BigInteger, nullable=False, default=0),  # when somebody asked for one now
+    Column("recorded", Integer, nullable=False, default=0),  # the version that the log knows of
 )
 
 # KEKs that no living row needs: the keeper destroys them, then the row goes.

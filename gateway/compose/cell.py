@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -35,6 +36,7 @@ from gateway.findings import Findings
 from gateway.forwards import Forwards
 from gateway.inbox import Inbox
 from gateway.jobs import Jobs
+from gateway.keeping import Keeping
 from gateway.metrics import Metrics
 from gateway.ports import Ports
 from gateway.probe import Probe
@@ -112,7 +114,10 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         urgent=lambda tenant, message: turns.urgent(message, ports.tenants[tenant].languages),
     )
     worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
-    sweeper = Sweeper(ports, owner=owner, chores=[relay.forget])
+    keeping = _keeping(settings, ports, owner)
+    sweeper = Sweeper(
+        ports, owner=owner, chores=[relay.forget], keeping=keeping.tick if keeping else None
+    )
     departures = Departures(
         ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=now
     )
@@ -218,6 +223,24 @@ async def _parts(
         erasing=jurisdictions.erasing(jurisdictions.load()),
     )
     return ports, broker, relay, keyring, ruled
+
+
+def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:
+    """Return the keeper's work on keys where this cell has to do it: in development only."""
+    keeper = stores.keeper(settings, lambda _: None)
+    if settings.production or keeper is None:
+        return None
+    return Keeping(
+        ports.engine,
+        keeper,
+        ports.custody.objects,
+        ports.trail.append,
+        cell=ports.cell,
+        region=ports.region,
+        owner=owner,
+        now=now,
+        roll_after=timedelta(hours=settings.keys.roll_hours),
+    )
 
 
 async def _findings(

@@ -96,7 +96,9 @@ def overlay(tenant: Tenant) -> dict[str, Any]:
         "refused_purposes": given.refused_purposes,
     }
     redact = {sink: sorted(names) for sink, names in given.redact.items()}
-    found: dict[str, Any] = {"retention": tenant.retention.model_dump(exclude_none=True)}
+    found: dict[str, Any] = {
+        "retention": tenant.retention.model_dump(exclude_none=True, exclude={"keep_raw_audio"})
+    }
     found |= {name: sorted(values) for name, values in lists.items() if values}
     return found | ({"redact": redact} if redact else {})
 

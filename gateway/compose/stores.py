@@ -31,12 +31,14 @@ from gateway.settings import Settings
 from gateway.slots import URGENT
 from vault.custody import Custody
 from vault.keyrings.client import Transit
-from vault.keyrings.local import LocalKeyring
+from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keyrings.transit import TransitKeyring
+from vault.keyrings.transit_keeper import TransitKeeper
 from vault.objects.local import LocalObjects
-from vault.ports import Keyring, Objects
+from vault.ports import Keeper, Keyring, Objects
 
 SIGNING_KEY = "vocustody-audit"
+KEEPER_SIGNING_KEY = "vocustody-keeper"
 CHILD_TICK_S = 0.5
 
 
@@ -88,6 +90,42 @@ def keyring(settings: Settings, mount: Mount) -> Keyring:
     # Read for every request: a short-lived token is renewed outside, in place.
     transit = Transit(vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount)
     return TransitKeyring(transit)
+
+
+def keeper(settings: Settings, mount: Mount) -> Keeper | None:
+    """Return the keeper's half of the key service; None where its credentials are not ours."""
+    vault = settings.services.vault
+    if vault is None:
+        return LocalKeeper(settings.cell.data / "keys")
+    if vault.keeper_token_file is None:
+        return None
+    path = vault.keeper_token_file.path
+    transit = Transit(vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount)
+    return TransitKeeper(transit)
+
+
+async def keeper_trail(settings: Settings, mount: Mount, stack: AsyncExitStack) -> Trail:
+    """Open the keeper's own log, signed by its own key."""
+    vault = settings.services.vault
+    signer: Signer
+    if vault is None:
+        signer = LocalSigner.open(settings.cell.data / "keeper-signing-key.pem")
+    else:
+        secret = vault.keeper_token_file or vault.token_file
+        signer = await TransitSigner.open(
+            _client(vault, mount),
+            f"{KEEPER_SIGNING_KEY}-{settings.cell.id}",
+            mount=vault.mount,
+            token=lambda: secretfile.read(secret.path).text,
+        )
+    opened = await Trail.open(keeper_shelf(settings), signer, now)
+    stack.push_async_callback(opened.close)
+    return opened
+
+
+def keeper_shelf(settings: Settings) -> Shelf:
+    """Return where the keeper's logs stand: beside the cell's, under a name of their own."""
+    return Folder(settings.cell.data / "keeper", f"{settings.cell.region}-keeper")
 
 
 async def objects(settings: Settings) -> Objects:

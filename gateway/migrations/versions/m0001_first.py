@@ -20,17 +20,6 @@ def upgrade() -> None:
     )
     op.create_index("aliases_by_subject", "aliases", ["subject"], unique=False)
     op.create_table(
-        "forwards",
-        sa.Column("id", sa.String(length=34), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("cell", sa.String(length=32), nullable=False),
-        sa.Column("region", sa.String(length=64), nullable=False),
-        sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("forwards_by_cell", "forwards", ["cell", "created_at"], unique=False)
-    op.create_table(
         "decisions",
         sa.Column("id", sa.String(length=34), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -49,13 +38,48 @@ def upgrade() -> None:
     )
     op.create_index("decisions_by_time", "decisions", ["at", "id"], unique=False)
     op.create_table(
+        "findings",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("open_key", sa.String(length=64), nullable=True),
+        sa.Column("processor", sa.String(length=64), nullable=False),
+        sa.Column("region", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("severity", sa.String(length=16), nullable=False),
+        sa.Column("declared", sa.String(length=512), nullable=False),
+        sa.Column("observed", sa.String(length=512), nullable=False),
+        sa.Column("basis", sa.String(length=32), nullable=False),
+        sa.Column("suspends", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("opening_recorded_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_by", sa.String(length=64), nullable=True),
+        sa.Column("why", sa.String(length=200), nullable=True),
+        sa.Column("closing_recorded_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("open_key"),
+    )
+    op.create_index(
+        "findings_unrecorded", "findings", ["closing_recorded_at", "opened_at"], unique=False
+    )
+    op.create_table(
+        "forwards",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("cell", sa.String(length=32), nullable=False),
+        sa.Column("region", sa.String(length=64), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("forwards_by_cell", "forwards", ["cell", "created_at"], unique=False)
+    op.create_table(
         "handovers",
         sa.Column("job", sa.String(length=34), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("conversation", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=34), nullable=False),
         sa.Column("reason", sa.String(length=64), nullable=False),
-        sa.Column("taken", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("taken", sa.Boolean(), server_default=sa.text("1"), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
         sa.Column("closed_by", sa.String(length=64), nullable=True),
@@ -68,6 +92,46 @@ def upgrade() -> None:
         ["conversation", "closing_recorded_at"],
         unique=False,
     )
+    op.create_table(
+        "inbox",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("job", sa.String(length=34), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("body_key", sa.String(length=64), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+        sa.UniqueConstraint("job"),
+    )
+    op.create_table(
+        "jobs",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("conversation", sa.String(length=64), nullable=False),
+        sa.Column("artifact", sa.String(length=34), nullable=False),
+        sa.Column("trace", sa.String(length=32), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=True),
+        sa.Column("purpose", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("urgent", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("lease_owner", sa.String(length=64), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("next_try_at", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
+        sa.Column("deadline_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("artifact"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("jobs_by_conversation", "jobs", ["conversation", "state", "seq"], unique=False)
+    op.create_index("jobs_by_state", "jobs", ["state", "next_try_at"], unique=False)
+    op.create_index("jobs_by_subject", "jobs", ["subject", "state"], unique=False)
     op.create_table(
         "merges",
         sa.Column("subject", sa.String(length=34), nullable=False),
@@ -94,66 +158,15 @@ def upgrade() -> None:
         "notices_by_subject", "notices", ["subject", "purpose", "asked_at"], unique=False
     )
     op.create_table(
-        "requests",
-        sa.Column("id", sa.String(length=34), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("subject", sa.String(length=34), nullable=False),
-        sa.Column("purpose", sa.String(length=64), nullable=True),
-        sa.Column("asked_at", sa.BigInteger(), nullable=False),
-        sa.Column("document", sa.LargeBinary(), nullable=True),
-        sa.Column("fault", sa.String(length=64), server_default="", nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        "observations",
+        sa.Column("processor", sa.String(length=64), nullable=False),
+        sa.Column("fact", sa.String(length=16), nullable=False),
+        sa.Column("value", sa.String(length=256), nullable=False),
+        sa.Column("basis", sa.String(length=32), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("processor", "fact", "value"),
     )
-    op.create_table(
-        "subjects",
-        sa.Column("subject", sa.String(length=34), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("residence", sa.String(length=2), nullable=True),
-        sa.Column("minor", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("declared_at", sa.BigInteger(), nullable=False),
-        sa.Column("recorded_at", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("subject"),
-    )
-    op.create_table(
-        "inbox",
-        sa.Column("key", sa.String(length=64), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("job", sa.String(length=34), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("body_key", sa.String(length=64), nullable=False),
-        sa.Column("sealed", sa.LargeBinary(), nullable=True),
-        sa.Column("received_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("key"),
-        sa.UniqueConstraint("job"),
-    )
-    op.create_table(
-        "jobs",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("id", sa.String(length=34), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("conversation", sa.String(length=64), nullable=False),
-        sa.Column("artifact", sa.String(length=34), nullable=False),
-        sa.Column("trace", sa.String(length=32), nullable=False),
-        sa.Column("subject", sa.String(length=34), nullable=True),
-        sa.Column("purpose", sa.String(length=64), server_default="", nullable=False),
-        sa.Column("urgent", sa.Boolean(), server_default=sa.false(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("reason", sa.String(length=64), server_default="", nullable=False),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("lease_owner", sa.String(length=64), nullable=True),
-        sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("next_try_at", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
-        sa.Column("deadline_at", sa.BigInteger(), nullable=False),
-        sa.Column("ended_at", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("seq"),
-        sa.UniqueConstraint("artifact"),
-        sa.UniqueConstraint("id"),
-    )
-    op.create_index("jobs_by_conversation", "jobs", ["conversation", "state", "seq"], unique=False)
-    op.create_index("jobs_by_state", "jobs", ["state", "next_try_at"], unique=False)
-    op.create_index("jobs_by_subject", "jobs", ["subject", "state"], unique=False)
     op.create_table(
         "relay",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -173,7 +186,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("possible_duplicate", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("possible_duplicate", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("attempted_at", sa.BigInteger(), nullable=True),
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
@@ -181,6 +194,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("job", "kind"),
     )
     op.create_index("replies_by_state", "replies", ["state"], unique=False)
+    op.create_table(
+        "requests",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=True),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("document", sa.LargeBinary(), nullable=True),
+        sa.Column("fault", sa.String(length=64), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
     op.create_table(
         "sessions",
         sa.Column("conversation", sa.String(length=64), nullable=False),
@@ -196,10 +220,20 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("error_code", sa.Integer(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("settled", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("reply", "state"),
     )
     op.create_index("statuses_unsettled", "statuses", ["settled"], unique=False)
+    op.create_table(
+        "subjects",
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("residence", sa.String(length=2), nullable=True),
+        sa.Column("minor", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("declared_at", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("subject"),
+    )
     op.create_table(
         "artifacts",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -219,6 +253,31 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_artifacts_epoch"), "artifacts", ["epoch"], unique=False)
     op.create_index(op.f("ix_artifacts_subject"), "artifacts", ["subject"], unique=False)
+    op.create_table(
+        "buckets",
+        sa.Column("kek", sa.String(length=64), nullable=False),
+        sa.Column("least", sa.Integer(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=True),
+        sa.Column("rolled", sa.Integer(), nullable=False),
+        sa.Column("rolled_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("wanted_at", sa.BigInteger(), nullable=False),
+        sa.Column("recorded", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("kek"),
+    )
+    op.create_table(
+        "duties",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=128), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "ending_keks",
+        sa.Column("kek", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kek"),
+    )
     op.create_table(
         "epoch_keys",
         sa.Column("epoch", sa.String(length=32), nullable=False),
@@ -247,6 +306,7 @@ def upgrade() -> None:
         sa.Column("destroyed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("subject"),
     )
+    op.create_index("subject_keys_by_kek", "subject_keys", ["kek", "destroyed_at"], unique=False)
     op.create_table(
         "retention",
         sa.Column("artifact", sa.String(length=64), nullable=False),
@@ -290,41 +350,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("id"),
     )
+    op.create_index("consents_ending", "consents", ["expires_at"], unique=False)
     op.create_index(
         "consents_newest", "consents", ["tenant", "subject", "purpose", "at", "seq"], unique=False
-    )
-    op.create_index("consents_ending", "consents", ["expires_at"], unique=False)
-    op.create_table(
-        "findings",
-        sa.Column("id", sa.String(length=34), nullable=False),
-        sa.Column("open_key", sa.String(length=64), nullable=True),
-        sa.Column("processor", sa.String(length=64), nullable=False),
-        sa.Column("region", sa.String(length=64), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("severity", sa.String(length=16), nullable=False),
-        sa.Column("declared", sa.String(length=512), nullable=False),
-        sa.Column("observed", sa.String(length=512), nullable=False),
-        sa.Column("basis", sa.String(length=32), nullable=False),
-        sa.Column("suspends", sa.Boolean(), nullable=False),
-        sa.Column("opened_at", sa.BigInteger(), nullable=False),
-        sa.Column("opening_recorded_at", sa.BigInteger(), nullable=True),
-        sa.Column("closed_at", sa.BigInteger(), nullable=True),
-        sa.Column("closed_by", sa.String(length=64), nullable=True),
-        sa.Column("why", sa.String(length=200), nullable=True),
-        sa.Column("closing_recorded_at", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("open_key"),
-    )
-    op.create_index(
-        "findings_unrecorded", "findings", ["closing_recorded_at", "opened_at"], unique=False
-    )
-    op.create_table(
-        "observations",
-        sa.Column("processor", sa.String(length=64), nullable=False),
-        sa.Column("fact", sa.String(length=16), nullable=False),
-        sa.Column("value", sa.String(length=256), nullable=False),
-        sa.Column("basis", sa.String(length=32), nullable=False),
-        sa.Column("first_at", sa.BigInteger(), nullable=False),
-        sa.Column("last_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("processor", "fact", "value"),
     )

@@ -53,11 +53,11 @@ class Slow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def put(self, content: bytes, label: Label, due: Any) -> Artifact:
+    async def put(self, content: bytes, label: Label, due: Any, **more: Any) -> Artifact:
         """Put late."""
         if label.kind is self.kind:
             await self.meanwhile()
-        kept: Artifact = await self.inner.put(content, label, due)
+        kept: Artifact = await self.inner.put(content, label, due, **more)
         return kept
 
 

@@ -16,7 +16,7 @@ from vault.errors import GoneError, ObjectsError
 from vault.keyrings.local import LocalKeyring
 from vault.keys import Keys
 from vault.model import Artifact, Kind, Tombstone
-from vault.retention import LEASE_S, overdue, reconcile, recorded, sweep, unrecorded
+from vault.retention import LEASE_S, Reconciled, overdue, reconcile, recorded, sweep, unrecorded
 from vault.tables import epoch_keys, retention
 
 NOTE = b"OggS"
@@ -408,10 +408,24 @@ async def test_objects_without_a_row_are_found(custody: Custody, objects: Faulty
     kept: Artifact = await custody.put(NOTE, label(), DUE)
     await objects.put("ab/stray", b"sealed")
 
-    assert await reconcile(custody) == 1
+    await objects.put("keysheets/subjects-0000/2", b"sheet")
+
+    assert await reconcile(custody) == Reconciled(strays=1, missing=())
 
     assert await custody.open(kept) == NOTE
-    assert len(await objects.names()) == 1
+    assert len(await objects.names()) == 2
+
+
+@pytest.mark.anyio
+async def test_a_row_without_its_object_is_named(custody: Custody, objects: FaultyObjects) -> None:
+    """Unreadable by fault: if nobody says so, it looks like a deletion that nobody ordered."""
+    await custody.put(NOTE, label("a1"), DUE)
+    await custody.put(NOTE, label("a2"), DUE)
+    await custody.destroy((await custody.of_subject("s1"))[1], reason="erasure")
+    for name in await objects.names():
+        await objects.delete(name)
+
+    assert await reconcile(custody) == Reconciled(strays=0, missing=("a1",))
 
 
 @pytest.mark.anyio

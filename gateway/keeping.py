@@ -1,0 +1,136 @@
+"""
+Keeping the keys: destroy the KEKs that nothing needs, roll the buckets that somebody left.
+
+It runs as the keeper, in a process of its own (`gateway.keeper`) or, in development, inside the
+cell. Whatever fails is tried again at the next tick; what was done is on record in the end.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.model import Event, EventType
+from gateway import db, log
+from vault import duties, roll
+from vault.errors import GoneError, VaultError
+from vault.ports import Keeper, Objects
+from vault.tables import buckets, ending_keks
+
+DUTY = "keeping"
+LEASE = timedelta(minutes=5)
+Append = Callable[[Event], Awaitable[object]]
+
+
+class Keeping:
+    """
+    Ends and rolls keys of the cell *cell* in *region*; *append* puts it on record.
+
+    *roll_after* is how long an erased person's key may be left in older copies.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        keeper: Keeper,
+        objects: Objects,
+        append: Append,
+        *,
+        cell: str,
+        region: str,
+        owner: str,
+        now: Callable[[], datetime],
+        roll_after: timedelta,
+    ) -> None:
+        self._engine = engine
+        self._keeper = keeper
+        self._objects = objects
+        self._append = append
+        self._cell = cell
+        self._region = region
+        self._owner = owner
+        self._now = now
+        self._roll_after = roll_after
+        self._healed = False
+
+    async def tick(self) -> None:
+        """
+        Do what is to be done, unless another process is at it.
+
+        The first tick looks for what a restored backup broke; it comes before everything.
+        """
+        if not await self._mine():
+            return
+        if not self._healed:
+            await self._heal()
+            self._healed = True
+        await self._end()
+        await self._roll()
+        await self._tell()
+
+    async def _mine(self) -> bool:
+        return await duties.take(self._engine, DUTY, self._owner, now=self._now, lasts=LEASE)
+
+    async def _heal(self) -> None:
+        broken = await roll.heal(self._engine, self._keeper, self._objects, now=self._now)
+        for kek in broken:
+            log.get().error("keys.restored", stage=kek)
+
+    async def _end(self) -> None:
+        """Destroy the KEKs of keys that were destroyed: with them die the backups of the rows."""
+        async with db.reading(self._engine) as tx:
+            ending = list((await tx.execute(select(ending_keks.c.kek))).scalars())
+        for kek in ending:
+            try:
+                await self._keeper.destroy(kek)
+            except VaultError as exc:
+                log.get().warning("keys.not_destroyed", stage=kek, error=exc)
+                continue
+            await self._append(self._event(EventType.KEY_DESTROYED, f"{kek}.destroyed", kek, {}))
+            async with self._engine.begin() as tx:
+                await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
+
+    async def _roll(self) -> None:
+        erased_before = int((self._now() - self._roll_after).timestamp()) + 1
+        for kek in await roll.due(self._engine, erased_before=erased_before):
+            await self._mine()  # a roll takes its time: nobody else begins one meanwhile
+            try:
+                done = await roll.roll(
+                    self._engine, self._keeper, self._objects, kek, now=self._now
+                )
+            except GoneError:
+                log.get().error("keys.lost", stage=kek)
+            except VaultError as exc:
+                log.get().warning("keys.not_rolled", stage=kek, error=exc)
+            else:
+                log.get().info("keys.rolled", stage=kek, count=done.rows)
+
+    async def _tell(self) -> None:
+        """Put finished rolls on record: also those whose process died before it could."""
+        b = buckets.c
+        async with db.reading(self._engine) as tx:
+            untold = list(await tx.execute(select(buckets).where(b.rolled > b.recorded)))
+        for row in untold:
+            told = {
+                "began": datetime.fromtimestamp(row.rolled_at, UTC).isoformat(),
+                "ended": datetime.fromtimestamp(row.ended_at or row.rolled_at, UTC).isoformat(),
+                "version": row.rolled,
+            }
+            ident = f"{row.kek}.v{row.rolled}.{row.rolled_at}"
+            await self._append(self._event(EventType.KEY_ROLLED, ident, row.kek, told))
+            async with self._engine.begin() as tx:
+                same = (b.kek == row.kek) & (b.recorded < row.rolled)
+                await tx.execute(update(buckets).where(same).values(recorded=row.rolled))
+
+    def _event(self, kind: EventType, ident: str, kek: str, told: dict[str, object]) -> Event:
+        return Event(
+            id=ident,
+            type=kind,
+            at=self._now(),
+            tenant=self._cell,
+            region=self._region,
+            actor="keeper",
+            outcome="done",
+            detail={"basis": "observed", "kek": kek, "service": self._keeper.name, **told},
+        )

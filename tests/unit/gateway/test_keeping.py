@@ -1,0 +1,166 @@
+"""Keeping keys: KEKs that nothing needs are destroyed, buckets are rolled, both are on record."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from support.custody import Clock, FaultyObjects, label
+
+from audit.model import Event, EventType
+from gateway.keeping import Keeping
+from vault.errors import KeyLostError, KeyringError
+from vault.keyrings.local import LocalKeeper, LocalKeyring
+from vault.keys import Keys
+from vault.tables import duties, epoch_keys
+
+HOUR = "raw-2026112214"
+DAY = timedelta(hours=24)
+
+
+class Away(LocalKeeper):
+    """A keeper's service that can be away."""
+
+    away = False
+
+    async def destroy(self, kek: str) -> None:
+        """Destroy, unless away."""
+        if self.away:
+            raise KeyringError("away")
+        await super().destroy(kek)
+
+
+class Desk:
+    """What a tick needs, and the leaves it wrote."""
+
+    def __init__(
+        self, engine: AsyncEngine, keyring: LocalKeyring, objects: FaultyObjects, clock: Clock
+    ) -> None:
+        home: Path = keyring._keks._path
+        self.keeper = Away(home)
+        self.engine, self.objects, self.clock = engine, objects, clock
+        self.keys = Keys(engine, keyring, region="eu-central-1", now=clock, buckets=1)
+        self.said: list[Event] = []
+        self.deaf = False
+
+    async def append(self, event: Event) -> None:
+        """Take a leaf, unless deaf."""
+        if self.deaf:
+            raise OSError
+        self.said.append(event)
+
+    def keeping(self, owner: str = "k1") -> Keeping:
+        """Return another process's keeping."""
+        return Keeping(
+            self.engine,
+            self.keeper,
+            self.objects,
+            self.append,
+            cell="eu-1",
+            region="eu-central-1",
+            owner=owner,
+            now=self.clock,
+            roll_after=DAY,
+        )
+
+    async def names(self) -> list[str]:
+        """Return the KEKs there are."""
+        return [kek.name for kek in await self.keeper.keks()]
+
+
+@pytest.fixture
+def desk(
+    tables: AsyncEngine, keyring: LocalKeyring, objects: FaultyObjects, vault_clock: Clock
+) -> Desk:
+    """Return a desk."""
+    return Desk(tables, keyring, objects, vault_clock)
+
+
+@pytest.mark.anyio
+async def test_the_kek_of_a_destroyed_epoch_is_destroyed(desk: Desk) -> None:
+    """Until then a backup of the key table opens that hour for everybody."""
+    await desk.keys.artifact_key(label(), HOUR, create=True)
+    async with desk.engine.connect() as connection:
+        backup = (await connection.execute(select(epoch_keys))).one()
+    await desk.keys.destroy_epoch(HOUR)
+    assert HOUR in await desk.names()
+
+    await desk.keeping().tick()
+
+    assert HOUR not in await desk.names()
+    async with desk.engine.begin() as tx:
+        await tx.execute(update(epoch_keys).values(**backup._mapping))
+    desk.keys._cache.drop(("epoch_keys", HOUR))
+    with pytest.raises(KeyLostError):
+        await desk.keys.artifact_key(label(), HOUR)
+    assert [(e.type, e.detail["kek"], e.actor) for e in desk.said] == [
+        (EventType.KEY_DESTROYED, HOUR, "keeper")
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_service_that_is_away_makes_it_late_not_lost(desk: Desk) -> None:
+    """The row of what is to end stays until it has ended."""
+    await desk.keys.artifact_key(label(), HOUR, create=True)
+    await desk.keys.destroy_epoch(HOUR)
+    desk.keeper.away = True
+    await desk.keeping().tick()
+    assert desk.said == []
+    desk.keeper.away = False
+
+    await desk.keeping().tick()
+    await desk.keeping().tick()
+
+    assert HOUR not in await desk.names()
+    assert len(desk.said) == 1
+
+
+@pytest.mark.anyio
+async def test_a_bucket_is_rolled_a_day_after_somebody_left(desk: Desk) -> None:
+    """Hard erasure within 24 hours, and not one roll for every person."""
+    await desk.keys.small_key("s1", "memory", create=True)
+    await desk.keys.destroy_subject("s1")
+    await desk.keeping().tick()
+    assert desk.said == []
+    desk.clock.pass_by(hours=24)
+
+    await desk.keeping().tick()
+    await desk.keeping().tick()
+
+    assert [(e.type, e.detail["version"]) for e in desk.said] == [(EventType.KEY_ROLLED, 2)]
+    assert [kek.oldest for kek in await desk.keeper.keks()] == [2]
+
+
+@pytest.mark.anyio
+async def test_a_roll_that_could_not_be_told_is_told_later(desk: Desk) -> None:
+    """The certificate of an erasure refers to that leaf."""
+    await desk.keys.small_key("s1", "memory", create=True)
+    await desk.keys.destroy_subject("s1")
+    desk.clock.pass_by(hours=25)
+    desk.deaf = True
+    with pytest.raises(OSError):
+        await desk.keeping().tick()
+    desk.deaf = False
+
+    await desk.keeping().tick()
+
+    assert [event.type for event in desk.said] == [EventType.KEY_ROLLED]
+    assert [kek.newest for kek in await desk.keeper.keks()] == [2]
+
+
+@pytest.mark.anyio
+async def test_one_process_at_a_time_keeps(desk: Desk) -> None:
+    """Two that roll one bucket at once would rotate it twice."""
+    await desk.keeping("k1").tick()
+    await desk.keys.artifact_key(label(), HOUR, create=True)
+    await desk.keys.destroy_epoch(HOUR)
+
+    await desk.keeping("k2").tick()
+    assert desk.said == []
+    desk.clock.pass_by(minutes=6)
+    await desk.keeping("k2").tick()
+
+    assert len(desk.said) == 1
+    async with desk.engine.connect() as connection:
+        assert (await connection.execute(select(duties.c.owner))).scalar_one() == "k2"

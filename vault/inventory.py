@@ -1,0 +1,138 @@
+"""
+The key inventory: every KEK with its versions, its age, what hangs on it, and what is wrong.
+
+It is made of what the key service lists and what our tables expect; a difference is an alarm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from vault.model import Kek
+from vault.tables import artifacts, ending_keks, epoch_keys, named_keys, reading, subject_keys
+
+KEYS = (subject_keys, epoch_keys, named_keys)
+OURS = ("subjects-", "raw-", "txt-", "named-", "hold-")
+MOST_VERSIONS = 2  # more than the one before a roll means that nobody trims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What our tables know of one KEK: living *keys*, *objects* they open, oldest key version."""
+
+    keys: int = 0
+    objects: int = 0
+    oldest: int | None = None
+    ending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One KEK of the inventory; *alarms* are empty if all is well."""
+
+    kek: str
+    versions: str
+    age_days: int | None
+    algorithm: str
+    keys: int
+    objects: int
+    alarms: tuple[str, ...]
+
+
+async def expected(engine: AsyncEngine) -> dict[str, Expected]:
+    """Return what the tables know of every KEK that a living row, or an ending one, names."""
+    found: dict[str, Expected] = {}
+    async with reading(engine) as connection:
+        kept = await _objects(connection)
+        for table in KEYS:
+            living = select(table.c.kek, func.count(), func.min(table.c.version))
+            living = living.where(table.c.ciphertext.is_not(None)).group_by(table.c.kek)
+            for kek, keys, oldest in await connection.execute(living):
+                found[kek] = Expected(keys=keys, oldest=oldest, objects=kept.get(kek, 0))
+        for kek in (await connection.execute(select(ending_keks.c.kek))).scalars():
+            found[kek] = Expected(ending=True)
+    return found
+
+
+def lines(
+    keks: Sequence[Kek],
+    known: Mapping[str, Expected],
+    *,
+    at: datetime,
+    cryptoperiod: timedelta,
+    development: bool = False,
+) -> list[Line]:
+    """
+    Return one line per KEK, those that should be there and are not included.
+
+    A *development* keyring is exportable by nature: that alone is no alarm there.
+    """
+    there = {kek.name: kek for kek in keks}
+    names = sorted(name for name in there.keys() | known.keys() if name.startswith(OURS))
+    return [
+        _line(name, there.get(name), known.get(name), at, cryptoperiod, development)
+        for name in names
+    ]
+
+
+def _line(
+    name: str,
+    kek: Kek | None,
+    known: Expected | None,
+    at: datetime,
+    cryptoperiod: timedelta,
+    development: bool,  # noqa: FBT001 - private
+) -> Line:
+    return Line(
+        kek=name,
+        versions=f"{kek.oldest}..{kek.newest}" if kek else "",
+        age_days=(at - kek.rotated_at).days if kek else None,
+        algorithm=kek.algorithm if kek else "",
+        keys=known.keys if known else 0,
+        objects=known.objects if known else 0,
+        alarms=tuple(_alarms(kek, known, at, cryptoperiod, development)),
+    )
+
+
+def _alarms(
+    kek: Kek | None,
+    known: Expected | None,
+    at: datetime,
+    cryptoperiod: timedelta,
+    development: bool,  # noqa: FBT001 - private
+) -> list[str]:
+    living = known is not None and known.keys > 0
+    if kek is None:
+        return ["missing: living keys are wrapped by it"] if living else []
+    ending = known is not None and known.ending
+    dead = known is not None and known.oldest is not None and known.oldest < kek.oldest
+    told = {
+        "exportable": kek.exportable and not development,
+        "plaintext backup allowed": kek.backup_allowed and not development,
+        "nothing hangs on it: destroy it": not living and not ending,
+        "versions are not trimmed": kek.newest - kek.oldest + 1 > MOST_VERSIONS,
+        "older than its cryptoperiod": living and at - kek.rotated_at > cryptoperiod,
+        "living keys of destroyed versions": dead,
+        "not aes256-gcm96": kek.algorithm != "aes256-gcm96",
+    }
+    return [alarm for alarm, sounds in told.items() if sounds]
+
+
+async def _objects(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many kept artifacts hang on each epoch's KEK and on each bucket."""
+    living = artifacts.c.state != "destroyed"
+    by_epoch = select(artifacts.c.epoch, func.count()).where(living).group_by(artifacts.c.epoch)
+    by_bucket = (
+        select(subject_keys.c.kek, func.count())
+        .join(artifacts, artifacts.c.subject == subject_keys.c.subject)
+        .where(living)
+        .group_by(subject_keys.c.kek)
+    )
+    return {
+        str(kek): int(count)
+        for query in (by_epoch, by_bucket)
+        for kek, count in await connection.execute(query)
+    }
