@@ -8,7 +8,7 @@ broker's block files. Values: docs/adr/0004-broker.md.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 
 import nats
@@ -229,6 +229,18 @@ class Broker:
             headers={"Nats-Msg-Id": f"dlq:{job}"},
         )
 
+    async def forget(self, jobs: Collection[str]) -> int:
+        """Delete every message about *jobs*, dead letters included, and return how many."""
+        gone = 0
+        for stream in (self.work, self.dead):
+            state = (await self._js.stream_info(stream)).state
+            for seq in range(state.first_seq, state.last_seq + 1):
+                with contextlib.suppress(NotFoundError):
+                    message = await self._js.get_msg(stream, seq)
+                    if _named(message.data) in jobs:
+                        gone += bool(await self._js.delete_msg(stream, seq))
+        return gone
+
     async def pending(self) -> int:
         """Return how many messages the workers have not finished with."""
         return (await self._js.stream_info(self.work)).state.messages
@@ -346,8 +358,12 @@ def _durable(lane: str) -> str:
 
 def _job(message: Msg) -> str | None:
     """Return which job *message* names, or None: anybody on the network may write to a subject."""
+    return _named(message.data)
+
+
+def _named(body: bytes | None) -> str | None:
     try:
-        found = json.loads(message.data)
+        found = json.loads(body or b"")
     except ValueError:
         return None
     job = found.get("job") if isinstance(found, dict) else None

@@ -165,6 +165,10 @@ class DoubtError(GatewayError):
     """A reply was sent twice and nobody confirmed either: only a human can know."""
 
 
+class JournalError(GatewayError):
+    """The journal of tombstones is damaged, or cannot be written: no erasure may rest on it."""
+
+
 class LeaseLostError(GatewayError):
     """Another worker holds the job now: this one's results must not be written."""
 

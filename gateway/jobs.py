@@ -33,7 +33,8 @@ from gateway.schema import inbox, jobs, relay, replies
 LEASE_S = 60
 REVOKED = "person.revoked"
 WITHDRAWN = "consent.withdrawn"
-TAKEN_BACK = frozenset({REVOKED, WITHDRAWN})
+ERASED = "person.erased"
+TAKEN_BACK = frozenset({ERASED, REVOKED, WITHDRAWN})
 
 
 class State(StrEnum):
@@ -214,6 +215,26 @@ class Jobs:
             await self._tell(tx, woken)
             for conversation in {row.conversation for row in ended}:
                 woken += await self._wake_next(tx, conversation)
+        self._woken(woken)
+        return [(row.id, row.artifact, row.tenant) for row in ended]
+
+    async def stop_all(self, subjects: Collection[str], reason: str) -> list[tuple[str, str, str]]:
+        """
+        End every open job of *subjects*; whoever works on one loses it.
+
+        Return the (job, artifact, tenant) ids of those that ended.
+        """
+        theirs = jobs.c.subject.in_(subjects) & jobs.c.state.in_([State.ACCEPTED, State.PARKED])
+        over = _released(State.REFUSED, reason) | {"ended_at": micros(self._now())}
+        async with self._engine.begin() as tx:
+            query = update(jobs).where(theirs).values(over | {"fence": jobs.c.fence + 1})
+            ended = (await tx.execute(query.returning(jobs))).all()
+            await _forget(tx, [row.id for row in ended])
+            woken = [
+                job
+                for conversation in {row.conversation for row in ended}
+                for job in await self._wake_next(tx, conversation)
+            ]
         self._woken(woken)
         return [(row.id, row.artifact, row.tenant) for row in ended]
 

@@ -10,15 +10,17 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import NoReturn
 
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway import db, log, subjects
+from audit.model import Event, EventType
+from gateway import db, log, subjects, tombstones
 from gateway.errors import LeaseLostError
 from gateway.inbox import keyed
-from gateway.jobs import Job
+from gateway.jobs import ERASED, Job, State
 from gateway.ports import Ports
 from gateway.schema import aliases, inbox
 from gateway.settings import Tenant
@@ -112,7 +114,10 @@ async def opened(job: Job, ports: Ports) -> Note:
     body = await ports.custody.open_named(row.body_key, job.id, row.sealed)
     message = msgspec.json.decode(body, type=Message)
     tenant = ports.tenants[job.tenant]
-    subject = await pseudonym(message.sender, tenant.id, ports)
+    names = await _names(message.sender, tenant.id, ports)
+    if await tombstones.bars(ports.engine, names, message.sent_at):
+        await _bar(job, ports)
+    subject = await _person(names, tenant.id, ports)
     declared = await subjects.declared(ports.engine, subject)
     note = Note(
         job=job,
@@ -130,6 +135,23 @@ async def opened(job: Job, ports: Ports) -> Note:
     )
     await ports.jobs.identify(job, subject, note.purpose)
     return note
+
+
+async def _bar(job: Job, ports: Ports) -> NoReturn:
+    """End *job*, unanswered: its author was erased after they wrote this."""
+    ended = Event(
+        id=f"{job.id}.ended",
+        type=EventType.JOB_ENDED,
+        at=ports.now(),
+        tenant=job.tenant,
+        artifact=job.artifact,
+        job=job.id,
+        outcome=State.REFUSED.value,
+        detail={"reason": ERASED},
+    )
+    await ports.trail.append(ended)
+    await ports.jobs.end(job, State.REFUSED, ERASED)
+    raise LeaseLostError(job.id)
 
 
 async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:

@@ -266,3 +266,40 @@ observations = Table(
     Column("first_at", BigInteger, nullable=False),
     Column("last_at", BigInteger, nullable=False),
 )
+
+# What a person asked to be erased, or had erased by what they did; the certificate in the end.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(34), nullable=False),
+    Column("because", String(64), nullable=False),
+    Column("trigger", String(32), nullable=False),
+    Column("asked_by", String(64), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("urgent", Boolean, nullable=False, server_default=false()),
+    Column("step", String(16), nullable=False, server_default=""),  # the last one done
+    Column("facts", LargeBinary),  # what was found and what became of it; ids and counts
+    Column("executed_at", BigInteger),
+    Column("hardened_at", BigInteger),
+    Column("certified_at", BigInteger),
+    Column("verdict", String(32), nullable=False, server_default=""),
+    Column("certificate", LargeBinary),
+    Index("erasures_open", "certified_at", "asked_at"),
+    Index("erasures_by_subject", "subject"),
+)
+
+# Whom nothing old may come back of: keyed hashes of the numbers and user ids of the erased.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("erasure", String(34), primary_key=True),
+    Column("alias", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("erased_at", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("barred", Integer, nullable=False, server_default="0"),
+    Index("tombstones_by_alias", "alias", "erased_at"),
+)

@@ -108,6 +108,20 @@ class Custody:
         """Return those of *artifacts* that are not yet destroyed, half-stored ones included."""
         return [ledger.artifact_of(row) for row in await ledger.among(self.engine, artifacts)]
 
+    async def held(self, artifact: str) -> bool:
+        """Return whether a legal hold keeps *artifact*."""
+        row = await ledger.find(self.engine, artifact)
+        return row is not None and row.hold is not None
+
+    async def objects_of(self, artifacts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Return (artifact, name of its object) of those that are not yet destroyed."""
+        rows = await ledger.among(self.engine, artifacts)
+        return tuple((row.id, row.object_name) for row in rows)
+
+    async def hasten(self, artifacts: Sequence[str]) -> None:
+        """Let the clocks of *artifacts* run out now; a hold that is on them goes first."""
+        await ledger.hasten(self.engine, artifacts, int(self.now().timestamp()))
+
     async def destroy(
         self, artifact: Artifact, *, reason: str, lease: str | None = None
     ) -> Tombstone:

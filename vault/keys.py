@@ -104,6 +104,50 @@ class Keys:
         """Destroy *subject*'s key here; older copies of its row die when its KEK is rolled."""
         await self._shred(subject_keys, subject)
 
+    async def planted(self, subject: str) -> WrappedKey | None:
+        """
+        Return a random key wrapped by the KEK of *subject*'s, or None if they have none.
+
+        It belongs to nobody. Kept outside, it shows later that what was wrapped then is dead.
+        """
+        async with reading(self._engine) as connection:
+            found = await connection.execute(
+                select(subject_keys).where(
+                    subject_keys.c.subject == subject, subject_keys.c.ciphertext.is_not(None)
+                )
+            )
+            row = found.first()
+        if row is None:
+            return None
+        return await self._keyring.wrap(row.kek, secrets.token_bytes(KEY_BYTES + ID_DIGEST_BYTES))
+
+    async def lives(self, subject: str) -> bool:
+        """Whether *subject* has a key that nobody destroyed."""
+        living = select(subject_keys.c.subject).where(
+            subject_keys.c.subject == subject, subject_keys.c.ciphertext.is_not(None)
+        )
+        async with reading(self._engine) as connection:
+            return (await connection.execute(living)).first() is not None
+
+    async def had(self, subject: str) -> bool:
+        """Whether *subject* ever had a key: one that was never made leaves version 0 behind."""
+        made = select(subject_keys.c.subject).where(
+            subject_keys.c.subject == subject, subject_keys.c.version > 0
+        )
+        async with reading(self._engine) as connection:
+            return (await connection.execute(made)).first() is not None
+
+    async def opens(self, wrapped: WrappedKey) -> bool:
+        """
+        Whether the keyring still unwraps *wrapped*.
+
+        Raises `KeyringError` where it does not answer.
+        """
+        [answer] = await self._keyring.unwrap([wrapped])
+        if isinstance(answer, KeyringError):
+            raise answer
+        return not isinstance(answer, GoneError)
+
     async def destroy_epoch(self, epoch: str, *, spent_at: datetime | None = None) -> bool:
         """
         Destroy *epoch*'s key: everything stored in it is unreadable, for everybody.

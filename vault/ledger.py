@@ -127,6 +127,16 @@ async def keep(
     return kept.rowcount == 1
 
 
+async def hasten(engine: AsyncEngine, idents: Sequence[str], at: int) -> None:
+    """Bring the clocks of *idents* forward to *at*: what a hold keeps goes when that is over."""
+    r = retention.c
+    async with engine.begin() as tx:
+        for first in range(0, len(idents), MOST_NAMED):
+            some = r.artifact.in_(idents[first : first + MOST_NAMED])
+            later = and_(some, r.state == "due", r.due_at > at)
+            await tx.execute(update(retention).where(later).values(due_at=at))
+
+
 async def begin_end(engine: AsyncEngine, artifact: str) -> Row[Any]:
     """
     Close *artifact* to reads, before its object is deleted, and return its row.

@@ -101,7 +101,8 @@ async def due(engine: AsyncEngine, *, erased_before: int) -> list[str]:
         waiting = (
             select(k.kek)
             .join(buckets, b.kek == k.kek, isouter=True)
-            .where(k.ciphertext.is_(None), k.destroyed_at >= func.coalesce(b.rolled_at, 0))
+            .where(k.ciphertext.is_(None), k.version > 0)  # 0: there never was a key
+            .where(k.destroyed_at >= func.coalesce(b.rolled_at, 0))
             .group_by(k.kek)
             .having(func.min(k.destroyed_at) < erased_before)
         )

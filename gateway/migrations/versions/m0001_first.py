@@ -11,6 +11,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    _gateway()
+    _libraries()
+
+
+def _gateway() -> None:
+    """Make the tables of the gateway itself (gateway/schema.py)."""
     op.create_table(
         "aliases",
         sa.Column("alias", sa.String(length=64), nullable=False),
@@ -37,6 +43,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("decisions_by_time", "decisions", ["at", "id"], unique=False)
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("because", sa.String(length=64), nullable=False),
+        sa.Column("trigger", sa.String(length=32), nullable=False),
+        sa.Column("asked_by", sa.String(length=64), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("urgent", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("step", sa.String(length=16), server_default="", nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("executed_at", sa.BigInteger(), nullable=True),
+        sa.Column("hardened_at", sa.BigInteger(), nullable=True),
+        sa.Column("certified_at", sa.BigInteger(), nullable=True),
+        sa.Column("verdict", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("certificate", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("erasures_by_subject", "erasures", ["subject"], unique=False)
+    op.create_index("erasures_open", "erasures", ["certified_at", "asked_at"], unique=False)
     op.create_table(
         "findings",
         sa.Column("id", sa.String(length=34), nullable=False),
@@ -234,6 +262,21 @@ def upgrade() -> None:
         sa.Column("recorded_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("subject"),
     )
+    op.create_table(
+        "tombstones",
+        sa.Column("erasure", sa.String(length=34), nullable=False),
+        sa.Column("alias", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("erased_at", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("barred", sa.Integer(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("erasure", "alias"),
+    )
+    op.create_index("tombstones_by_alias", "tombstones", ["alias", "erased_at"], unique=False)
+
+
+def _libraries() -> None:
+    """Make the tables of custody and of consent."""
     op.create_table(
         "artifacts",
         sa.Column("id", sa.String(length=64), nullable=False),

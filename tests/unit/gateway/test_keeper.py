@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import insert
 from support.desk import RAW_AUDIO_S, Desk
 
+from audit.errors import AppendError
 from audit.model import Event, EventType
 from gateway import clocks, hearing, keeper
 from gateway.keeper import SWEEPING, WATCHING, Watchdog
@@ -108,12 +109,12 @@ async def test_a_look_that_is_not_on_record_is_no_sign_of_life(desk: Desk) -> No
     """The gateway warns when nobody watches: a watchdog whose log is away does not count."""
 
     async def deaf(_event: Event) -> None:
-        raise OSError
+        raise AppendError("told to refuse")
 
     dog = watchdog(desk, [])
     dog._append = deaf
 
-    with pytest.raises(OSError):
+    with pytest.raises(AppendError):
         await dog.look()
 
     assert await duties.until(desk.ports.engine, WATCHING) is None

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.custody import Clock, FaultyObjects, label
 
+from audit.errors import AppendError
 from audit.model import Event, EventType
 from gateway.keeping import Keeping
 from vault.errors import KeyLostError, KeyringError
@@ -47,7 +48,7 @@ class Desk:
     async def append(self, event: Event) -> None:
         """Take a leaf, unless deaf."""
         if self.deaf:
-            raise OSError
+            raise AppendError("told to refuse")
         self.said.append(event)
 
     def keeping(self, owner: str = "k1") -> Keeping:
@@ -139,7 +140,7 @@ async def test_a_roll_that_could_not_be_told_is_told_later(desk: Desk) -> None:
     await desk.keys.destroy_subject("s1")
     desk.clock.pass_by(hours=25)
     desk.deaf = True
-    with pytest.raises(OSError):
+    with pytest.raises(AppendError):
         await desk.keeping().tick()
     desk.deaf = False
 

@@ -162,7 +162,7 @@ async def test_reads_wait_for_no_writer(custody: Custody, keys: Keys, vault_cloc
         assert not await keys.destroyed(label(), artifact.epoch)
         assert await clocks.overdue(vault_clock(), custody.engine) == 0
         assert await clocks.unrecorded(custody.engine) == []
-        assert await clocks.reconcile(custody) == 0
+        assert await clocks.reconcile(custody) == clocks.Reconciled(strays=0, missing=())
         assert await clocks._spent(custody.engine, 0) == []
     await writer.dispose()
 

@@ -1,0 +1,184 @@
+"""
+The one selector: everything we hold of a person, for an access report and for an erasure alike.
+
+It covers every table there is. `COVERAGE` says of each how its rows are found; a test walks the
+schema and fails for a table that is in no line.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import ColumnElement, Table, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway import db, subjects
+from gateway.ports import Ports
+from gateway.schema import (
+    aliases,
+    decisions,
+    erasures,
+    handovers,
+    inbox,
+    jobs,
+    merges,
+    notices,
+    relay,
+    replies,
+    requests,
+    sessions,
+    statuses,
+    tombstones,
+)
+from gateway.schema import subjects as declared
+from policy.consents.tables import consents
+from vault.erasure import Copy
+from vault.model import Kind
+from vault.tables import artifacts, retention, subject_keys
+
+COVERAGE: Mapping[str, str] = {
+    "aliases": "by subject",
+    "artifacts": "by subject",
+    "buckets": "no person: key-encryption keys",
+    "consents": "by subject",
+    "decisions": "by subject",
+    "duties": "no person: leases of processes",
+    "ending_keks": "no person: key-encryption keys",
+    "epoch_keys": "no person: keys of hours and months",
+    "erasures": "by subject",
+    "findings": "no person: processors",
+    "forwards": "sealed to another cell, which answers for it; gone once it is there",
+    "handovers": "by subject",
+    "inbox": "by job",
+    "jobs": "by subject",
+    "merges": "by subject",
+    "named_keys": "no person: keys of the cell",
+    "notices": "by subject",
+    "observations": "no person: processors",
+    "relay": "by job",
+    "replies": "by job",
+    "requests": "by subject",
+    "retention": "by artifact",
+    "sessions": "by subject",
+    "statuses": "by reply",
+    "subject_keys": "by subject",
+    "subjects": "by subject",
+    "tombstones": "by erasure",
+}
+"""Every table, and how a person's rows in it are found."""
+
+FORMAT = "vocustody-selector-v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """
+    What is held of *subject* and of those who became it (*subjects*, all of them).
+
+    *aliases* are keyed hashes; *jobs* and *recordings* ids. *selector* says how this was found,
+    and its digest is what a report and a certificate of the same selection share.
+    """
+
+    tenant: str
+    subject: str
+    subjects: tuple[str, ...]
+    aliases: tuple[str, ...]
+    jobs: tuple[str, ...]
+    recordings: tuple[str, ...]
+    copies: tuple[Copy, ...]
+    selector: Mapping[str, Any]
+
+    @property
+    def selector_sha256(self) -> str:
+        """Return the digest of *selector* in its canonical form."""
+        return hashlib.sha256(orjson.dumps(self.selector, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def holdings(subject: str, tenant: str, ports: Ports) -> Holdings:
+    """Return everything that is held of *subject* of *tenant*."""
+    whole = tuple(await subjects.formerly(ports.engine, subject))
+    async with db.reading(ports.engine) as tx:
+        theirs = (await tx.execute(select(jobs).where(jobs.c.subject.in_(whole)))).all()
+        names = select(aliases.c.alias).where(aliases.c.subject.in_(whole)).order_by("alias")
+        found = Holdings(
+            tenant=tenant,
+            subject=subject,
+            subjects=whole,
+            aliases=tuple((await tx.execute(names)).scalars()),
+            jobs=tuple(row.id for row in theirs),
+            recordings=tuple(row.artifact for row in theirs),
+            copies=(),
+            selector={
+                "coverage": dict(COVERAGE),
+                "format": FORMAT,
+                "subjects": list(whole),
+                "tenant": tenant,
+            },
+        )
+        copies = [*await _artifacts(tx, found, ports), *await _rows(tx, found, ports)]
+    return Holdings(
+        **{name: getattr(found, name) for name in Holdings.__slots__ if name != "copies"},
+        copies=tuple(copies),
+    )
+
+
+def rows_of(found: Holdings) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Return the tables that hold rows of this person, and which rows; artifacts aside."""
+    whole, work = found.subjects, found.jobs
+    replied = select(replies.c.id).where(replies.c.job.in_(work))
+    return [
+        (sessions, sessions.c.subject.in_(whole)),
+        (statuses, statuses.c.reply.in_(replied)),
+        (replies, replies.c.job.in_(work)),
+        (relay, relay.c.job.in_(work)),
+        (inbox, inbox.c.job.in_(work)),
+        (notices, notices.c.subject.in_(whole)),
+        (handovers, handovers.c.subject.in_(whole)),
+        (decisions, decisions.c.subject.in_(whole)),
+        (requests, requests.c.subject.in_(whole)),
+        (declared, declared.c.subject.in_(whole)),
+        (aliases, aliases.c.subject.in_(whole)),
+        (merges, or_(merges.c.subject.in_(whole), merges.c.into.in_(whole))),
+        (jobs, jobs.c.subject.in_(whole)),
+        (consents, consents.c.subject.in_(whole)),
+        (erasures, erasures.c.subject.in_(whole)),
+        (tombstones, tombstones.c.alias.in_(found.aliases)),
+        (subject_keys, subject_keys.c.subject.in_(whole) & subject_keys.c.ciphertext.is_not(None)),
+    ]
+
+
+async def _artifacts(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy]:
+    kept = artifacts.c.subject.in_(found.subjects) & (artifacts.c.state != "destroyed")
+    query = select(artifacts).where(kept).order_by(artifacts.c.id)
+    rows = (await tx.execute(query)).all()
+    return [
+        Copy(
+            kind=kind.value,
+            store=f"objects:{ports.custody.objects.name}",
+            region=ports.region,
+            idents=tuple(row.id for row in rows if row.kind == kind),
+            count=sum(row.kind == kind for row in rows),
+            size=sum(row.size for row in rows if row.kind == kind),
+        )
+        for kind in Kind
+        if any(row.kind == kind for row in rows)
+    ]
+
+
+async def _rows(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy]:
+    copies = []
+    for table, which in rows_of(found):
+        count = (
+            await tx.execute(select(func.count()).select_from(table).where(which))
+        ).scalar_one()
+        if count:
+            copies.append(Copy(kind=table.name, store="database", region=ports.region, count=count))
+    held = retention.c.hold.is_not(None) & retention.c.artifact.in_(
+        select(artifacts.c.id).where(artifacts.c.subject.in_(found.subjects))
+    )
+    count = (await tx.execute(select(func.count()).select_from(retention).where(held))).scalar_one()
+    if count:
+        copies.append(Copy(kind="legal-holds", store="database", region=ports.region, count=count))
+    return copies
