@@ -47,6 +47,10 @@ class Quarters:
         """Return each ``touch.began`` that has no ``touch.ended``, of *job* or of all."""
         return [began for reader in self._in_order() for began in await reader.unended(job)]
 
+    async def prove(self, receipt: Receipt) -> str:
+        """Return the ``.tlog-proof`` text of the leaf that *receipt* is about."""
+        return await self.reader(receipt.origin.rpartition("/")[2]).prove(receipt.index)
+
     async def checkpoint(self) -> str:
         """Return the newest signed checkpoint of the newest quarter."""
         return await self._in_order()[-1].checkpoint()

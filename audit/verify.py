@@ -190,10 +190,10 @@ def _verify_proof(text: str, key: Key | None, seen: str | None) -> Verdict:
     if key is None:
         raise Misuse("a proof brings no key of its own: give --key")
     try:
-        index, path, data, note = _parse_proof(text)
+        index, path, data, note = parse_proof(text)
         head = parse_note(note, key)
         verdict.origin, verdict.leaves, verdict.root = head.origin, head.size, _b64(head.root)
-        _check_included(leaf_hash(data), index, head, path)
+        check_included(leaf_hash(data), index, head, path)
         verdict.event = parse_leaf(data, f"leaf {index}")
     except Bad as bad:
         verdict.add(bad.where, bad.what)
@@ -480,7 +480,8 @@ def _checkpoint(text: str, key: Key) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
-def _parse_proof(text: str) -> tuple[int, list[bytes], bytes, str]:
+def parse_proof(text: str) -> tuple[int, list[bytes], bytes, str]:
+    """Return the index, path, entry and note of a ``.tlog-proof``; nothing is verified yet."""
     proof, _, note = text.partition("\n\n")
     _, *lines = proof.split("\n")
     try:
@@ -530,7 +531,7 @@ def fold(peaks: Sequence[bytes]) -> bytes:
     return root
 
 
-def _check_included(digest: bytes, index: int, head: Checkpoint, path: Sequence[bytes]) -> None:
+def check_included(digest: bytes, index: int, head: Checkpoint, path: Sequence[bytes]) -> None:
     """Return if *path* leads from *digest* to the root (RFC 9162, 2.1.3.2), else raise `Bad`."""
     fn, sn = index, head.size - 1
     for sibling in path:

@@ -233,10 +233,11 @@ class Broker:
         """Delete every message about *jobs*, dead letters included, and return how many."""
         gone = 0
         for stream in (self.work, self.dead):
-            state = (await self._js.stream_info(stream)).state
-            for seq in range(state.first_seq, state.last_seq + 1):
-                with contextlib.suppress(NotFoundError):
-                    message = await self._js.get_msg(stream, seq)
+            seq = 0
+            with contextlib.suppress(NotFoundError):  # there is none after *seq*
+                while True:
+                    message = await self._js.get_msg(stream, seq + 1, subject=">", next=True)
+                    seq = message.seq or seq + 1
                     if _named(message.data) in jobs:
                         gone += bool(await self._js.delete_msg(stream, seq))
         return gone

@@ -6,8 +6,8 @@ schema and fails for a table that is in no line.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -69,6 +69,14 @@ COVERAGE: Mapping[str, str] = {
 }
 """Every table, and how a person's rows in it are found."""
 
+KEPT_AS_PROOF: Mapping[str, str] = {
+    "consents": "proof of consent (GDPR Art. 7(1), 17(3)(e)); no number leads to it any more",
+    "erasures": "proof of this erasure (GDPR Art. 5(2))",
+    "inbox": "keyed hashes of message ids, for 30 days, so that nothing is answered twice",
+    "tombstones": "keyed hashes of the numbers, for 60 days, so that nothing comes back",
+}
+"""Tables whose rows outlive an erasure, and on which ground."""
+
 FORMAT = "vocustody-selector-v1"
 
 
@@ -96,9 +104,22 @@ class Holdings:
         return hashlib.sha256(orjson.dumps(self.selector, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-async def holdings(subject: str, tenant: str, ports: Ports) -> Holdings:
-    """Return everything that is held of *subject* of *tenant*."""
-    whole = tuple(await subjects.formerly(ports.engine, subject))
+async def holdings(
+    subject: str,
+    tenant: str,
+    ports: Ports,
+    *,
+    known: Sequence[str] = (),
+    jobs_of: Sequence[str] = (),
+) -> Holdings:
+    """
+    Return everything that is held of *subject* of *tenant*.
+
+    *known* are others that became this subject, and *jobs_of* jobs of theirs, which the tables
+    may have forgotten meanwhile.
+    """
+    formerly = await subjects.formerly(ports.engine, subject)
+    whole = tuple(dict.fromkeys((*known, *formerly)))
     async with db.reading(ports.engine) as tx:
         theirs = (await tx.execute(select(jobs).where(jobs.c.subject.in_(whole)))).all()
         names = select(aliases.c.alias).where(aliases.c.subject.in_(whole)).order_by("alias")
@@ -107,21 +128,18 @@ async def holdings(subject: str, tenant: str, ports: Ports) -> Holdings:
             subject=subject,
             subjects=whole,
             aliases=tuple((await tx.execute(names)).scalars()),
-            jobs=tuple(row.id for row in theirs),
+            jobs=tuple(dict.fromkeys((*jobs_of, *(row.id for row in theirs)))),
             recordings=tuple(row.artifact for row in theirs),
             copies=(),
             selector={
                 "coverage": dict(COVERAGE),
                 "format": FORMAT,
-                "subjects": list(whole),
+                "subjects": sorted(whole),
                 "tenant": tenant,
             },
         )
-        copies = [*await _artifacts(tx, found, ports), *await _rows(tx, found, ports)]
-    return Holdings(
-        **{name: getattr(found, name) for name in Holdings.__slots__ if name != "copies"},
-        copies=tuple(copies),
-    )
+        copies = (*await _artifacts(tx, found, ports), *await _rows(tx, found, ports))
+    return replace(found, copies=copies)
 
 
 def rows_of(found: Holdings) -> list[tuple[Table, ColumnElement[bool]]]:
@@ -174,7 +192,7 @@ async def _rows(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy
             await tx.execute(select(func.count()).select_from(table).where(which))
         ).scalar_one()
         if count:
-            copies.append(Copy(kind=table.name, store="database", region=ports.region, count=count))
+            copies.append(Copy(kind=str(table.name), store="database", region=ports.region, count=count))
     held = retention.c.hold.is_not(None) & retention.c.artifact.in_(
         select(artifacts.c.id).where(artifacts.c.subject.in_(found.subjects))
     )

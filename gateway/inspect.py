@@ -21,7 +21,7 @@ from gateway import db
 from gateway.errors import GatewayError
 from gateway.schema import handovers, jobs
 
-PREFIXES = {"a": "artifact", "j": "job", "r": "artifact", "t": "touch"}
+PREFIXES = {"a": "artifact", "e": "artifact", "j": "job", "r": "artifact", "t": "touch"}
 
 
 class QuestionError(GatewayError):
@@ -43,7 +43,7 @@ async def leaves(trail: Quarters, ident: str) -> list[Leaf]:
     """Return the leaves about an artifact, reply, job or touch id, oldest first."""
     kind = PREFIXES.get(ident[:1]) if ident[1:2] == "_" else None
     if kind is None:
-        raise QuestionError("not an id of ours (they begin with a_, r_, j_ or t_)")
+        raise QuestionError("not an id of ours (they begin with a_, e_, r_, j_ or t_)")
     found = await trail.leaves(**{kind: ident})
     if not found:
         raise NotInLogError(f"{ident}: no leaf of the log speaks of it")

@@ -149,8 +149,8 @@ class Jobs:
             woken = await self._wake_next(tx, job.conversation)
         self._woken(woken)
 
-    async def identify(self, job: Job, subject: str, purpose: str = "") -> None:
-        """Note whose *job* this is, and for which purpose it works."""
+    async def identify(self, job: Job, subject: str | None, purpose: str = "") -> None:
+        """Note whose *job* this is (None: nobody's any more), and for which purpose it works."""
         async with self._engine.begin() as tx:
             await _fenced(tx, job, {"subject": subject, "purpose": purpose})
 

@@ -32,6 +32,7 @@ WORDS = frozenset(
         "component",
         "decision",
         "engine",
+        "erasure",
         "error",
         "field",
         "job",

@@ -134,6 +134,9 @@ async def opened(job: Job, ports: Ports) -> Note:
         minor=declared.minor,
     )
     await ports.jobs.identify(job, subject, note.purpose)
+    # Asked again: an erasure that began in between stops the jobs it finds, and did not find ours.
+    if await tombstones.bars(ports.engine, names, message.sent_at):
+        await _bar(job, ports)
     return note
 
 
@@ -150,6 +153,7 @@ async def _bar(job: Job, ports: Ports) -> NoReturn:
         detail={"reason": ERASED},
     )
     await ports.trail.append(ended)
+    await ports.jobs.identify(job, None)
     await ports.jobs.end(job, State.REFUSED, ERASED)
     raise LeaseLostError(job.id)
 

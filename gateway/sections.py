@@ -431,6 +431,18 @@ class Decisions(Section):
     kept_days: Annotated[StrictInt, Field(gt=0, le=3660)] = 90
 
 
+class Backups(Section):
+    """
+    How long the operator keeps copies, for the dates in certificates, and where the newest is.
+
+    *newest* is a database that was restored from the newest backup: certificates try it.
+    """
+
+    database_days: Annotated[StrictInt, Field(ge=0, le=60)] = 30
+    snapshot_days: Annotated[StrictInt, Field(ge=0, le=30)] = 7
+    newest: Database | None = None
+
+
 class Keys(Section):
     """How soon the keys of those who were erased die in old copies, and how old a KEK may be."""
 

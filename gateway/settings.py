@@ -21,6 +21,7 @@ from gateway.errors import SettingsError
 from gateway.faults import faults_of
 from gateway.sections import (
     Admin,
+    Backups,
     Cell,
     Credentials,
     Decisions,
@@ -62,6 +63,7 @@ class Settings(Section):
     outbox: Outbox = Outbox()
     decisions: Decisions = Decisions()
     keys: Keys = Keys()
+    backups: Backups = Backups()
     keeper: Keeper = Keeper()
     egress: Egress = Egress()
     probe: Probe = Probe()

@@ -30,6 +30,7 @@ RECONCILED_EVERY = timedelta(days=1)
 LEFT_WITHIN = timedelta(hours=1)  # no store takes longer; at the start, older ones are looked for
 INTAKE_DAYS = 8  # a parked note's body is needed for 6
 BATCH = 200
+ERASING_TICK_S = 0.5  # soft within two seconds of being asked for
 JITTER_S = 600  # cells that were started together do not list their stores together
 
 
@@ -43,6 +44,7 @@ class Sweeper:
         owner: str,
         chores: Sequence[Callable[[], Awaitable[None]]] = (),
         keeping: Callable[[], Awaitable[None]] | None = None,
+        erasing: Callable[[], Awaitable[None]] | None = None,
         retention_tick_s: float = 5.0,
     ) -> None:
         self._ports = ports
@@ -67,6 +69,8 @@ class Sweeper:
         ]
         if keeping is not None:  # in development there is no keeper beside us
             ticks.append((keeping, retention_tick_s))
+        if erasing is not None:
+            ticks.append((erasing, ERASING_TICK_S))
         for tick, seconds in ticks:
             self._scheduler.add_job(
                 self._guarded,

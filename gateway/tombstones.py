@@ -4,11 +4,13 @@ Tombstones: who was erased, and until when nothing old of theirs may come back.
 - A message that WhatsApp dates before the erasure, from a number or user id of the erased person,
   is dropped when its job is opened: a redelivery, a dead letter, a broker or a database restored.
   What the person writes afterwards is a new subject's.
-- The journal stands outside of the database, beside the log: a restored database does not know
-  of the erasures since its backup, the journal does.
+- The journal stands outside of the database, and twice: in a file beside the log, and as one
+  object per erasure beside the sealed content. A restored database does not know of the erasures
+  since its backup; the journal does, unless all three are restored to the same day.
 - A tombstone holds keyed hashes (HMAC under the cell's pepper), no number, and has an end itself.
 """
 
+import asyncio
 import fcntl
 import json
 import os
@@ -23,9 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway import db
 from gateway.errors import JournalError
 from gateway.schema import tombstones
+from vault.errors import VaultError
+from vault.ports import Objects
 
 STANDS_FOR = timedelta(days=60)  # longer than webhooks, streams and backups live together
 NAME = "tombstones.jsonl"
+PREFIX = "tombstones/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,43 +53,97 @@ class Stone:
 
 
 class Journal:
-    """The stones in a file, one JSON object a line, each durable before it counts."""
+    """The stones in the file *path*, one JSON object a line, and in *objects*, one object each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, objects: Objects) -> None:
         self._path = path
+        self._objects = objects
 
-    def append(self, stone: Stone) -> None:
+    async def append(self, stone: Stone) -> None:
         """
-        Write *stone*; durable once it returns. The same stone may come twice.
+        Write *stone* in both places; durable once it returns. The same stone may come twice.
 
         Raises:
             JournalError: it could not be written: the erasure must not go on as if it were.
 
         """
-        line = json.dumps(asdict(stone), sort_keys=True) + "\n"
+        line = json.dumps(asdict(stone), sort_keys=True)
+        await asyncio.to_thread(self._write, line)
+        name = f"{PREFIX}{stone.erasure}"
+        try:
+            await self._objects.delete(name)  # of a try that a crash cut short
+            await self._objects.put(name, line.encode())
+        except VaultError as exc:
+            raise JournalError(f"{name}: {type(exc).__name__}") from exc
+
+    async def read(self) -> list[Stone]:
+        """
+        Return every stone of either place, once each, oldest first.
+
+        Raises:
+            JournalError: one is damaged or cannot be read: an erasure would be forgotten.
+
+        """
+        found = {stone.erasure: stone for stone in await asyncio.to_thread(self._lines)}
+        try:
+            for name in await self._objects.names():
+                erasure = name.removeprefix(PREFIX)
+                if name.startswith(PREFIX) and erasure not in found:
+                    found[erasure] = _stone(await self._objects.get(name), name)
+        except VaultError as exc:
+            raise JournalError(f"{PREFIX}: {type(exc).__name__}") from exc
+        return sorted(found.values(), key=lambda stone: (stone.erased_at, stone.erasure))
+
+    async def prune(self, now: datetime) -> None:
+        """Take out the stones whose time is over: they are data of persons, too."""
+        stones = await self.read()
+        over = {stone.erasure for stone in stones if stone.until < int(now.timestamp())}
+        if over:
+            for erasure in over:
+                await self._objects.delete(f"{PREFIX}{erasure}")
+            await asyncio.to_thread(self._rewrite, [s for s in stones if s.erasure not in over])
+
+    def _write(self, line: str) -> None:
         try:
             with self._path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if not _ends_a_line(file.fileno()):
-                    line = f"\n{line}"  # a crash cut the last one short: it never counted
-                file.write(line.encode())
+                # A crash cut the last one short: it never counted.
+                begin = "" if _ends_a_line(file.fileno()) else "\n"
+                file.write(f"{begin}{line}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
+            _sync(self._path.parent)
         except OSError as exc:
             raise JournalError(f"{NAME}: {type(exc).__name__}") from exc
 
-    def read(self) -> list[Stone]:
-        """
-        Return every stone, once each, oldest first.
+    def _rewrite(self, stones: Sequence[Stone]) -> None:
+        fresh = self._path.with_suffix(".new")
+        lines = [json.dumps(asdict(stone), sort_keys=True) + "\n" for stone in stones]
+        try:
+            with fresh.open("wb") as file:
+                file.write("".join(lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+            _sync(self._path.parent)
+        except OSError as exc:
+            raise JournalError(f"{NAME}: {type(exc).__name__}") from exc
 
-        Raises:
-            JournalError: a line before the last is damaged: an erasure would be forgotten.
-
-        """
+    def _lines(self) -> list[Stone]:
         if not self._path.exists():
             return []
-        found = {stone.erasure: stone for stone in _stones(self._path.read_bytes())}
-        return list(found.values())
+        try:
+            return list(_stones(self._path.read_bytes()))
+        except OSError as exc:
+            raise JournalError(f"{NAME}: {type(exc).__name__}") from exc
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _ends_a_line(descriptor: int) -> bool:
@@ -93,20 +152,19 @@ def _ends_a_line(descriptor: int) -> bool:
 
 
 def _stones(content: bytes) -> Iterator[Stone]:
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        try:
-            if line:
-                row = json.loads(line)
-                lists = {name: tuple(row[name]) for name in ("subjects", "aliases")}
-                yield Stone(**(row | lists))
-        except (ValueError, TypeError, KeyError):
-            # The writer begins a new line after one that a crash cut short; what follows it
-            # was written later, so only a damaged line with no fresh start is a loss.
-            if not _cut_short(line):
-                raise JournalError(
-                    f"{NAME}, line {number}: damaged (restore the file: an erasure is in it)"
-                ) from None
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        # The writer begins a new line after one that a crash cut short: that one never counted.
+        if line and not _cut_short(line):
+            yield _stone(line, f"{NAME}, line {number}")
+
+
+def _stone(line: bytes, where: str) -> Stone:
+    try:
+        row = json.loads(line)
+        lists = {name: tuple(row[name]) for name in ("aliases", "subjects")}
+        return Stone(**(row | lists))
+    except (ValueError, TypeError, KeyError):
+        raise JournalError(f"{where}: damaged (restore it: an erasure is in it)") from None
 
 
 def _cut_short(line: bytes) -> bool:

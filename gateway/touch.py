@@ -37,6 +37,16 @@ class Trail(Protocol):
         """Return the touches that began and have no end."""
         ...
 
+    async def leaves(
+        self, *, artifact: str | None = None, job: str | None = None, touch: str | None = None
+    ) -> list[Leaf]:
+        """Return what is on record of one artifact, job or touch (name exactly one)."""
+        ...
+
+    async def prove(self, receipt: Receipt) -> str:
+        """Return the ``.tlog-proof`` text of the leaf that *receipt* is about."""
+        ...
+
 
 @dataclass(slots=True)
 class Touch:

@@ -30,6 +30,7 @@ LEASE_S = 60
 LONGEST_PAUSE_S = 900
 MOST_DOUBLINGS = 9
 EXPIRED = "retention.expired"
+BESIDE = (keysheet.PREFIX, "tombstones/")  # objects that are nobody's artifact
 
 
 async def sweep(
@@ -94,7 +95,7 @@ async def reconcile(custody: Custody) -> Reconciled:
     async with reading(custody.engine) as connection:
         rows = (await connection.execute(select(artifacts))).all()
     known = {row.object_name for row in rows}
-    strays = [n for n in sorted(names - known) if not n.startswith(keysheet.PREFIX)]
+    strays = [n for n in sorted(names - known) if not n.startswith(BESIDE)]
     for name in strays:
         await custody.objects.delete(name)
     lost = sorted(row.id for row in rows if row.state == "kept" and row.object_name not in names)

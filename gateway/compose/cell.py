@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from audit.trail import Trail
-from gateway import assistant, crashpoint, log, turns, webhook
+from gateway import assistant, certificates, crashpoint, log, remains, tombstones, turns, webhook
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
@@ -31,6 +32,7 @@ from gateway.console import bundle, health
 from gateway.console.bundle import Offer
 from gateway.console.health import Check, Vitals
 from gateway.crossing import Arriving, Departures
+from gateway.erasures import Erasures
 from gateway.errors import DoorError
 from gateway.findings import Findings
 from gateway.forwards import Forwards
@@ -41,10 +43,12 @@ from gateway.metrics import Metrics
 from gateway.ports import Ports
 from gateway.probe import Probe
 from gateway.relay import Relay
+from gateway.remains import Horizons
 from gateway.sections import Tenant
 from gateway.settings import Settings
 from gateway.slots import Share, Slots, fair_share
 from gateway.sweeper import Sweeper
+from gateway.tombstones import Journal
 from gateway.webhook import Doors
 from gateway.worker import Worker
 from policy import jurisdictions
@@ -115,8 +119,15 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     )
     worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
     keeping = _keeping(settings, ports, owner)
+    erasures = _erasures(settings, ports, broker)
+    # What a restored backup brought back goes before anybody can ask for it.
+    await erasures.replay()
     sweeper = Sweeper(
-        ports, owner=owner, chores=[relay.forget], keeping=keeping.tick if keeping else None
+        ports,
+        owner=owner,
+        chores=[relay.forget, erasures.prune],
+        keeping=keeping.tick if keeping else None,
+        erasing=erasures.tick,
     )
     departures = Departures(
         ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=now
@@ -240,6 +251,20 @@ def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:
         owner=owner,
         now=now,
         roll_after=timedelta(hours=settings.keys.roll_hours),
+    )
+
+
+def _erasures(settings: Settings, ports: Ports, broker: Broker) -> Erasures:
+    horizons = Horizons(
+        database=timedelta(days=settings.backups.database_days),
+        snapshots=timedelta(days=settings.backups.snapshot_days),
+    )
+    return Erasures(
+        ports=ports,
+        journal=Journal(settings.cell.data / tombstones.NAME, ports.custody.objects),
+        forget_messages=broker.forget,
+        remains=partial(remains.remains, horizons=horizons),
+        certify=partial(certificates.certify, backup=stores.newest_backup(settings)),
     )
 
 

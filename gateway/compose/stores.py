@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from gateway.errors import MissingPartError
 from gateway.metrics import Metrics
 from gateway.natsd import NatsServer
 from gateway.schema import relay
-from gateway.sections import Vault
+from gateway.sections import Database, Vault
 from gateway.settings import Settings
 from gateway.slots import URGENT
 from vault.custody import Custody
@@ -75,6 +76,16 @@ def database_url(settings: Settings) -> str:
     given = settings.services.database
     if given is None:
         return f"sqlite+aiosqlite:///{settings.cell.data / 'cell.db'}"
+    return _url(given)
+
+
+def newest_backup(settings: Settings) -> Callable[[], AsyncEngine] | None:
+    """Return what opens the database restored from the newest backup; None if none is named."""
+    given = settings.backups.newest
+    return None if given is None else lambda: db.connect(_url(given))
+
+
+def _url(given: Database) -> str:
     url = make_url(given.url)
     if given.password_file:
         url = url.set(password=given.password_file.value.decode())

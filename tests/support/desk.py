@@ -146,6 +146,14 @@ class StrictTrail:
         """Pass through."""
         return await self.inner.unended(job)
 
+    async def leaves(self, **which: str) -> list[Leaf]:
+        """Pass through."""
+        return await self.inner.leaves(**which)
+
+    async def prove(self, receipt: Receipt) -> str:
+        """Pass through."""
+        return await self.inner.prove(receipt)
+
 
 @dataclass(slots=True, kw_only=True)
 class Desk:

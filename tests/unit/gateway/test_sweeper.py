@@ -19,6 +19,7 @@ from gateway.note import Note
 from gateway.outbox import Body, Kind
 from gateway.permit import permitted
 from gateway.schema import inbox, relay, replies, requests, sessions, statuses
+from gateway.sections import Retention
 from gateway.session import Memory
 from gateway.sweeper import INTAKE_DAYS, MEMORY_FOR, PARKED_FOR, REMEMBERED_FOR, Sweeper
 from gateway.whatsapp.payload import Text
@@ -34,7 +35,9 @@ def sweeper(desk: Desk) -> Sweeper:
 
 
 async def recorded(desk: Desk) -> Note:
-    """Return a voice note whose recording and transcript are kept."""
+    """Return a voice note whose recording and transcript are kept, each on its own clock."""
+    whole = {"retention": Retention(keep_raw_audio=True)}
+    desk.with_ports(tenants={TENANT: desk.ports.tenants[TENANT].model_copy(update=whole)})
     await desk.consents()
     note = await desk.spoken()
     await hearing.words(note, Memory(), desk.ports)

@@ -1,0 +1,1 @@
+"""What we hand to a reviewer, and how a stranger checks it."""

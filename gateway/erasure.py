@@ -1,0 +1,265 @@
+"""
+One erasure as the database keeps it: who asked, how far it is, what was found and became of it.
+
+Everything here is ids, counts and times: an erasure's own row tells nothing of the person.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway import db
+from gateway.errors import GatewayError
+from gateway.jobs import micros
+from gateway.schema import erasures
+from gateway.tombstones import Stone
+from vault.erasure import SHOWN_AS_DONE, Copy, Fate, Trial
+from vault.model import WrappedKey
+
+DUE_WITHIN = timedelta(days=30)  # GDPR Art. 12(3): one month
+TRIED_AGAIN_AFTER = timedelta(hours=1)  # what could not be shown as done
+RESTORE = "restore"
+TRIGGERS = ("contract-end", "order", "request", "withdrawal")
+STEPS = ("stopped", "listed", "keys", "rows", "messages", "objects", "remains")
+EVERY_STEP = ("", *STEPS)
+MOST_CHARS = 64
+
+
+class ErasureError(GatewayError):
+    """The erasure cannot be begun or is unknown; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """
+    What is known of one erasure so far.
+
+    *planted* are keys of nobody, wrapped as the person's were: they must not open afterwards.
+    *stone* is the second from which on the tombstone stands. *version* counts certificates.
+    """
+
+    steps: tuple[tuple[str, datetime], ...] = ()
+    subjects: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
+    objects: tuple[tuple[str, str], ...] = ()
+    selector_sha256: str = ""
+    found: tuple[Copy, ...] = ()
+    fates: tuple[Fate, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    planted: tuple[WrappedKey, ...] = ()
+    stone: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """One erasure: who asked for whose, why and when, and how far it is."""
+
+    id: str
+    tenant: str
+    subject: str
+    because: str
+    trigger: str
+    asked_by: str
+    asked_at: datetime
+    due_at: datetime
+    urgent: bool
+    step: str
+    facts: Facts
+    executed_at: datetime | None
+    hardened_at: datetime | None
+    certified_at: datetime | None
+    verdict: str
+
+    @property
+    def late(self) -> bool:
+        """Whether it was executed after it was due."""
+        return self.executed_at is not None and self.executed_at > self.due_at
+
+    @property
+    def certified(self) -> bool:
+        """Whether there is a certificate that may be shown as done."""
+        return self.certified_at is not None and self.verdict in SHOWN_AS_DONE
+
+
+async def ask(
+    engine: AsyncEngine,
+    subject: str,
+    tenant: str,
+    *,
+    because: str,
+    trigger: str,
+    by: str,
+    at: datetime,
+    urgent: bool = False,
+) -> str:
+    """
+    Ask for the erasure of *subject*, and return its id; one that is open already is that.
+
+    Raises:
+        ErasureError: *trigger* is none of `TRIGGERS`, or *because* or *by* is empty or too long.
+
+    """
+    if trigger not in TRIGGERS:
+        raise ErasureError(f"trigger: one of {', '.join(TRIGGERS)}")
+    for name, value in (("because", because), ("by", by)):
+        if not 0 < len(value.strip()) <= MOST_CHARS:
+            raise ErasureError(f"{name}: say it in 1 to {MOST_CHARS} characters")
+    ident = f"e_{secrets.token_hex(16)}"
+    row = {
+        "id": ident,
+        "tenant": tenant,
+        "subject": subject,
+        "because": because,
+        "trigger": trigger,
+        "asked_by": by,
+        "asked_at": micros(at),
+        "due_at": micros(at + DUE_WITHIN),
+        "urgent": urgent,
+    }
+    open_one = (erasures.c.subject == subject) & erasures.c.executed_at.is_(None)
+    async with engine.begin() as tx:
+        found: str | None = (await tx.execute(select(erasures.c.id).where(open_one))).scalar()
+        if found is None:
+            await tx.execute(insert(erasures).values(row))
+    return found or ident
+
+
+async def again(engine: AsyncEngine, stone: Stone, at: datetime) -> None:
+    """Have *stone* executed once more, as a restore demands."""
+    row = {
+        "id": stone.erasure,
+        "tenant": stone.tenant,
+        "subject": stone.subject,
+        "because": stone.because,
+        "trigger": RESTORE,
+        "asked_by": "journal",
+        "asked_at": micros(at),
+        "due_at": micros(at),
+        "urgent": True,
+    }
+    afresh = {"step": "", "executed_at": None, "hardened_at": None, "certified_at": None}
+    afresh |= {"verdict": "", "certificate": None}
+    async with engine.begin() as tx:
+        if not await db.insert_new(tx, erasures, row):
+            mine = erasures.c.id == stone.erasure
+            await tx.execute(update(erasures).where(mine).values(row | afresh))
+
+
+async def note(engine: AsyncEngine, ident: str, **values: Any) -> None:
+    """Write *values* into the row of erasure *ident*."""
+    if "facts" in values:
+        values["facts"] = msgspec.json.encode(values["facts"])
+    async with engine.begin() as tx:
+        await tx.execute(update(erasures).where(erasures.c.id == ident).values(**values))
+
+
+async def find(engine: AsyncEngine, ident: str) -> Erasure | None:
+    """Return the erasure *ident*, or None."""
+    async with db.reading(engine) as tx:
+        row = (await tx.execute(select(erasures).where(erasures.c.id == ident))).one_or_none()
+    return None if row is None else _erasure(row)
+
+
+async def unfinished(engine: AsyncEngine, *, tried_before: datetime | None = None) -> list[Erasure]:
+    """
+    Return every erasure that has no certificate yet, the oldest first.
+
+    With *tried_before*, also those whose last certificate before that could not say done.
+    """
+    c = erasures.c
+    wanted: ColumnElement[bool] = c.certified_at.is_(None)
+    if tried_before is not None:
+        undone = c.verdict.not_in([each.value for each in SHOWN_AS_DONE])
+        wanted = or_(wanted, undone & (c.certified_at < micros(tried_before)))
+    async with db.reading(engine) as tx:
+        rows = (await tx.execute(select(erasures).where(wanted).order_by(c.asked_at))).all()
+    return [_erasure(row) for row in rows]
+
+
+async def certificate(engine: AsyncEngine, ident: str) -> bytes | None:
+    """Return the certificate of erasure *ident*, or None while there is none."""
+    query = select(erasures.c.certificate).where(
+        (erasures.c.id == ident) & erasures.c.certified_at.is_not(None)
+    )
+    async with db.reading(engine) as tx:
+        found: bytes | None = (await tx.execute(query)).scalar()
+    return found
+
+
+async def summaries(engine: AsyncEngine) -> list[dict[str, Any]]:
+    """Return every erasure as a plain row, the newest first."""
+    async with db.reading(engine) as tx:
+        rows = (await tx.execute(select(erasures).order_by(erasures.c.asked_at.desc()))).all()
+    return [summary(_erasure(row)) for row in rows]
+
+
+def summary(one: Erasure) -> dict[str, Any]:
+    """Return *one* as a plain row. Only a verdict that may be shown as done looks done."""
+    return {
+        "erasure": one.id,
+        "tenant": one.tenant,
+        "subject": one.subject,
+        "trigger": one.trigger,
+        "because": one.because,
+        "asked": one.asked_at.isoformat(),
+        "due": one.due_at.isoformat(),
+        "step": one.step or "requested",
+        "executed": _time(one.executed_at),
+        "hardened": _time(one.hardened_at),
+        "certified": _time(one.certified_at),
+        "verdict": one.verdict,
+        "done": one.certified,
+    }
+
+
+def told(facts: Facts, *more: Fate) -> Facts:
+    """Return *facts* with *more*; what a step says again replaces what it said before."""
+    said = {(fate.copy.kind, fate.copy.store, fate.result) for fate in more}
+    kept = [f for f in facts.fates if (f.copy.kind, f.copy.store, f.result) not in said]
+    return replace(facts, fates=(*kept, *more))
+
+
+def united(before: Sequence[Copy], after: Sequence[Copy]) -> tuple[Copy, ...]:
+    """Return the copies of two listings: what was there once stays listed, the larger count."""
+    found = {(copy.kind, copy.store): copy for copy in before}
+    for copy in after:
+        old = found.get((copy.kind, copy.store))
+        if old is None or copy.count >= old.count:
+            found[copy.kind, copy.store] = copy
+    return tuple(found.values())
+
+
+def _erasure(row: Row[Any]) -> Erasure:
+    return Erasure(
+        id=row.id,
+        tenant=row.tenant,
+        subject=row.subject,
+        because=row.because,
+        trigger=row.trigger,
+        asked_by=row.asked_by,
+        asked_at=_moment(row.asked_at),
+        due_at=_moment(row.due_at),
+        urgent=row.urgent,
+        step=row.step,
+        facts=msgspec.json.decode(row.facts, type=Facts) if row.facts else Facts(),
+        executed_at=_moment(row.executed_at) if row.executed_at else None,
+        hardened_at=_moment(row.hardened_at) if row.hardened_at else None,
+        certified_at=_moment(row.certified_at) if row.certified_at else None,
+        verdict=row.verdict,
+    )
+
+
+def _moment(stamp: int) -> datetime:
+    return datetime.fromtimestamp(stamp / 1e6, UTC)
+
+
+def _time(at: datetime | None) -> str:
+    return at.isoformat() if at else ""
