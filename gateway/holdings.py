@@ -192,7 +192,9 @@ async def _rows(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy
             await tx.execute(select(func.count()).select_from(table).where(which))
         ).scalar_one()
         if count:
-            copies.append(Copy(kind=str(table.name), store="database", region=ports.region, count=count))
+            copies.append(
+                Copy(kind=str(table.name), store="database", region=ports.region, count=count)
+            )
     held = retention.c.hold.is_not(None) & retention.c.artifact.in_(
         select(artifacts.c.id).where(artifacts.c.subject.in_(found.subjects))
     )
