@@ -608,7 +608,7 @@ def _has(pack: Path, name: str) -> bool:
     return True
 
 
-def _read(path: Path, limit: int, flags: int = 0) -> bytes:
+def read_file(path: Path, limit: int, flags: int = 0) -> bytes:
     """Return what is in the regular file *path*; never waits on a pipe or reads on for ever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     with os.fdopen(descriptor, "rb") as file:
@@ -622,14 +622,14 @@ def _read(path: Path, limit: int, flags: int = 0) -> bytes:
 
 def _text(path: Path) -> str:
     try:
-        return _read(path, MAX_TEXT).decode()
+        return read_file(path, MAX_TEXT).decode()
     except (OSError, ValueError) as exc:
         raise Misuse(f"{path.name!a} cannot be read ({type(exc).__name__})") from None
 
 
 def _found(pack: Path, name: str, limit: int) -> bytes:
     try:
-        return _read(pack / name, limit, os.O_NOFOLLOW)
+        return read_file(pack / name, limit, os.O_NOFOLLOW)
     except OSError as exc:
         raise Bad(name, f"is missing or cannot be read ({type(exc).__name__})") from None
 
@@ -661,11 +661,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        verdict = verify_with(args.path, _key(args.key), _text(args.seen) if args.seen else None)
+        key = read_key(args.key) if args.key else None
+        verdict = verify_with(args.path, key, _text(args.seen) if args.seen else None)
     except Misuse as misuse:
         sys.stderr.write(f"verify: {misuse}\n")
         return 2
-    sys.stdout.write(f"{_as_json(verdict) if args.json else _as_text(verdict)}\n")
+    sys.stdout.write(f"{as_json(verdict) if args.json else as_text(verdict)}\n")
     return 0 if verdict.ok else 1
 
 
@@ -678,13 +679,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _key(given: str | None) -> Key | None:
-    if given is None:
-        return None
+def read_key(given: str) -> Key:
+    """Return the key that *given* is, or that stands in the file of that name."""
     return parse_vkey(given) if given.count("+") > 1 else parse_policy(_text(Path(given)))
 
 
-def _as_json(verdict: Verdict) -> str:
+def as_json(verdict: Verdict) -> str:
+    """Return *verdict* for a program."""
     return json.dumps(
         {
             "ok": verdict.ok,
@@ -698,7 +699,8 @@ def _as_json(verdict: Verdict) -> str:
     )
 
 
-def _as_text(verdict: Verdict) -> str:
+def as_text(verdict: Verdict) -> str:
+    """Return *verdict* for a person."""
     lines = [f"{verdict.origin or 'unknown log'}: {verdict.leaves} leaves, root {verdict.root}"]
     if verdict.event:
         lines.append(f"event: {json.dumps(verdict.event, sort_keys=True)}")

@@ -16,11 +16,14 @@ from typer.exceptions import TyperException
 
 from audit import verify as verifier
 from audit.errors import AuditError
+from audit.evidence import erasure as certificate
 from audit.model import Entry
 from audit.timeline import compared
 from gateway import findings, handover, inspect, log, register, replayed
+from gateway.commands import erasures as erasures_group
 from gateway.commands import keys as keys_group
 from gateway.commands import retention as retention_group
+from gateway.commands import subjects as subjects_group
 from gateway.commands.shared import AsJson, Config, Subject, load, show, to_json, with_database
 from gateway.compose import (
     crossings,
@@ -55,14 +58,18 @@ policy_app = typer.Typer(no_args_is_help=True, help="The policy bundle.")
 app.add_typer(policy_app, name="policy")
 consent_app = typer.Typer(no_args_is_help=True, help="The ledger of consents.")
 app.add_typer(consent_app, name="consent")
-subject_app = typer.Typer(no_args_is_help=True, help="What is declared of a person.")
+subject_app = typer.Typer(
+    no_args_is_help=True, help="A person: who they are to us, what is declared and held of them."
+)
 app.add_typer(subject_app, name="subject")
 findings_app = typer.Typer()
 app.add_typer(findings_app, name="findings")
 handovers_app = typer.Typer()
 app.add_typer(handovers_app, name="handovers")
-for group in (keys_group, retention_group):
+for group in (erasures_group, keys_group, retention_group):
     app.add_typer(group.app)
+subject_app.command("find")(subjects_group.find_command)
+subject_app.command("export")(subjects_group.export_command)
 
 BundleFile = Annotated[Path, typer.Argument(metavar="FILE", help="A bundle (.tar.gz).")]
 KeyId = Annotated[str, typer.Option("--keyid", help="The key's name in OPA's configuration.")]
@@ -296,14 +303,19 @@ def export_command(
 
 @app.command("verify")
 def verify_command(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The export, or a proof file.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="The export, a proof file, or a certificate (.json)."),
+    ],
     key: Annotated[str | None, typer.Option("--key", help="The vkey, or a file with it.")] = None,
     seen: Annotated[
         Path | None, typer.Option("--seen", help="A checkpoint kept elsewhere.")
     ] = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
 ) -> int:
-    """Verify an exported log or one event's proof; needs no settings and no server."""
+    """Verify an exported log, a proof, or an erasure certificate; needs no settings, no server."""
+    if path.suffix == ".json":
+        return certificate.main(path, key, as_json=as_json)
     given = [str(path)]
     given += ["--key", key] if key else []
     given += ["--seen", str(seen)] if seen else []

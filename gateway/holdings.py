@@ -8,14 +8,13 @@ schema and fails for a table that is in no line.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from sqlalchemy import ColumnElement, Table, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway import db, subjects
-from gateway.ports import Ports
 from gateway.schema import (
     aliases,
     decisions,
@@ -34,6 +33,7 @@ from gateway.schema import (
 )
 from gateway.schema import subjects as declared
 from policy.consents.tables import consents
+from vault.custody import Custody
 from vault.erasure import Copy
 from vault.model import Kind
 from vault.tables import artifacts, retention, subject_keys
@@ -80,6 +80,25 @@ KEPT_AS_PROOF: Mapping[str, str] = {
 FORMAT = "vocustody-selector-v1"
 
 
+class Place(Protocol):
+    """Where a cell keeps what it holds."""
+
+    @property
+    def region(self) -> str:
+        """Return the cell's region."""
+        ...
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """Return its database."""
+        ...
+
+    @property
+    def custody(self) -> Custody:
+        """Return what keeps its artifacts."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
     """
@@ -107,7 +126,7 @@ class Holdings:
 async def holdings(
     subject: str,
     tenant: str,
-    ports: Ports,
+    place: Place,
     *,
     known: Sequence[str] = (),
     jobs_of: Sequence[str] = (),
@@ -118,9 +137,9 @@ async def holdings(
     *known* are others that became this subject, and *jobs_of* jobs of theirs, which the tables
     may have forgotten meanwhile.
     """
-    formerly = await subjects.formerly(ports.engine, subject)
+    formerly = await subjects.formerly(place.engine, subject)
     whole = tuple(dict.fromkeys((*known, *formerly)))
-    async with db.reading(ports.engine) as tx:
+    async with db.reading(place.engine) as tx:
         theirs = (await tx.execute(select(jobs).where(jobs.c.subject.in_(whole)))).all()
         names = select(aliases.c.alias).where(aliases.c.subject.in_(whole)).order_by("alias")
         found = Holdings(
@@ -138,7 +157,7 @@ async def holdings(
                 "tenant": tenant,
             },
         )
-        copies = (*await _artifacts(tx, found, ports), *await _rows(tx, found, ports))
+        copies = (*await _artifacts(tx, found, place), *await _rows(tx, found, place))
     return replace(found, copies=copies)
 
 
@@ -167,15 +186,15 @@ def rows_of(found: Holdings) -> list[tuple[Table, ColumnElement[bool]]]:
     ]
 
 
-async def _artifacts(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy]:
+async def _artifacts(tx: AsyncConnection, found: Holdings, place: Place) -> list[Copy]:
     kept = artifacts.c.subject.in_(found.subjects) & (artifacts.c.state != "destroyed")
     query = select(artifacts).where(kept).order_by(artifacts.c.id)
     rows = (await tx.execute(query)).all()
     return [
         Copy(
             kind=kind.value,
-            store=f"objects:{ports.custody.objects.name}",
-            region=ports.region,
+            store=f"objects:{place.custody.objects.name}",
+            region=place.region,
             idents=tuple(row.id for row in rows if row.kind == kind),
             count=sum(row.kind == kind for row in rows),
             size=sum(row.size for row in rows if row.kind == kind),
@@ -185,7 +204,7 @@ async def _artifacts(tx: AsyncConnection, found: Holdings, ports: Ports) -> list
     ]
 
 
-async def _rows(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy]:
+async def _rows(tx: AsyncConnection, found: Holdings, place: Place) -> list[Copy]:
     copies = []
     for table, which in rows_of(found):
         count = (
@@ -193,12 +212,12 @@ async def _rows(tx: AsyncConnection, found: Holdings, ports: Ports) -> list[Copy
         ).scalar_one()
         if count:
             copies.append(
-                Copy(kind=str(table.name), store="database", region=ports.region, count=count)
+                Copy(kind=str(table.name), store="database", region=place.region, count=count)
             )
     held = retention.c.hold.is_not(None) & retention.c.artifact.in_(
         select(artifacts.c.id).where(artifacts.c.subject.in_(found.subjects))
     )
     count = (await tx.execute(select(func.count()).select_from(retention).where(held))).scalar_one()
     if count:
-        copies.append(Copy(kind="legal-holds", store="database", region=ports.region, count=count))
+        copies.append(Copy(kind="legal-holds", store="database", region=place.region, count=count))
     return copies

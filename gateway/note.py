@@ -29,6 +29,7 @@ from gateway.whatsapp.payload import Choice, Edited, Identity, Message, Text, Vo
 from policy import consent
 from residency.jurisdiction import locate
 from residency.model import Jurisdiction
+from vault.keys import Keys
 from vault.model import Kind, Label
 
 SPOKEN = "transcribe_and_answer"
@@ -114,10 +115,10 @@ async def opened(job: Job, ports: Ports) -> Note:
     body = await ports.custody.open_named(row.body_key, job.id, row.sealed)
     message = msgspec.json.decode(body, type=Message)
     tenant = ports.tenants[job.tenant]
-    names = await _names(message.sender, tenant.id, ports)
-    if await tombstones.bars(ports.engine, names, message.sent_at):
+    found = await names(message.sender, tenant.id, ports.keys)
+    if await tombstones.bars(ports.engine, found, message.sent_at):
         await _bar(job, ports)
-    subject = await _person(names, tenant.id, ports)
+    subject = await _person(found, tenant.id, ports)
     declared = await subjects.declared(ports.engine, subject)
     note = Note(
         job=job,
@@ -135,7 +136,7 @@ async def opened(job: Job, ports: Ports) -> Note:
     )
     await ports.jobs.identify(job, subject, note.purpose)
     # Asked again: an erasure that began in between stops the jobs it finds, and did not find ours.
-    if await tombstones.bars(ports.engine, names, message.sent_at):
+    if await tombstones.bars(ports.engine, found, message.sent_at):
         await _bar(job, ports)
     return note
 
@@ -165,13 +166,13 @@ async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:
     Two subjects that turn out to be one person become the one known by user id, if there is
     one. What the other agreed to or took back counts from then on: the newest of both.
     """
-    return await _person(await _names(identity, tenant, ports), tenant, ports)
+    return await _person(await names(identity, tenant, ports.keys), tenant, ports)
 
 
 async def link(old: Identity, new: Identity, tenant: str, ports: Ports) -> None:
     """Let *new* lead to the subject of *old*: a person changed number or user id."""
-    names = await _names(old, tenant, ports) + await _names(new, tenant, ports)
-    await _person(names, tenant, ports)
+    both = [await names(each, tenant, ports.keys) for each in (old, new)]
+    await _person([*both[0], *both[1]], tenant, ports)
 
 
 async def carry_over(old: str, new: str, tenant: str, ports: Ports) -> None:
@@ -196,8 +197,9 @@ async def _person(names: list[str], tenant: str, ports: Ports) -> str:
     return subject
 
 
-async def _names(identity: Identity, tenant: str, ports: Ports) -> list[str]:
-    pepper = await ports.keys.named("pepper")
+async def names(identity: Identity, tenant: str, keys: Keys) -> list[str]:
+    """Return the keyed hashes under which *identity* leads to a person of *tenant*."""
+    pepper = await keys.named("pepper")
     return [
         keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
         for kind, value in (("bsuid", identity.bsuid), ("phone", identity.phone))

@@ -1,5 +1,5 @@
 """
-Receipts that a DPO asks for by a command: a row asks, the running cell answers in it.
+What a DPO asks for by a command: a row asks, the running cell answers in it.
 
 - Only the running cell writes to the log, so only it can issue: the command adds a row, waits,
   reads the answer and deletes the row; `serve` answers what waits, and drops what nobody fetched.
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from audit.model import Event, EventType
 from gateway import db, receipts, subjects
 from gateway.errors import UndecidedError
 from gateway.jobs import micros
@@ -27,6 +28,7 @@ from policy.model import HANDED, Allowed, Denied, Obligations, Question, Stage
 
 FETCHED_WITHIN = timedelta(minutes=10)
 BATCH = 20
+REPORT = "report"
 UNKNOWN_LAW = "jurisdiction.unknown"
 NOTHING = "consent.none"
 
@@ -47,8 +49,25 @@ async def ask(
     engine: AsyncEngine, subject: str, tenant: str, purpose: str | None, at: datetime
 ) -> str:
     """Ask for a receipt of *subject*, of one *purpose* or all; return the request's id."""
+    return await _ask(engine, {"tenant": tenant, "subject": subject, "purpose": purpose}, at)
+
+
+async def ask_leave(
+    engine: AsyncEngine, subject: str, tenant: str, *, by: str, selector: str, at: datetime
+) -> str:
+    """
+    Ask for leave to open everything of *subject*; return the request's id.
+
+    *by* names who wants to, *selector* is the digest of what was selected. The answer is the
+    receipt of the log: no evidence, no reading.
+    """
+    row = {"tenant": tenant, "subject": subject, "what": REPORT, "asked_by": by}
+    return await _ask(engine, row | {"purpose": selector}, at)
+
+
+async def _ask(engine: AsyncEngine, row: dict[str, Any], at: datetime) -> str:
     ident = f"q_{secrets.token_hex(16)}"
-    row = {"id": ident, "tenant": tenant, "subject": subject, "purpose": purpose}
+    row = row | {"id": ident}
     async with engine.begin() as tx:
         await tx.execute(insert(requests).values(**row, asked_at=micros(at)))
     return ident
@@ -82,13 +101,33 @@ async def serve(ports: Ports) -> None:
             await tx.execute(delete(requests).where(old))
     for row in rows:
         try:
-            said: dict[str, Any] = {
-                "document": await _issued(row.tenant, row.subject, row.purpose, ports)
-            }
+            made = _leave(row, ports) if row.what == REPORT else _receipt(row, ports)
+            said: dict[str, Any] = {"document": await made}
         except _RefusedError as exc:
             said = {"fault": str(exc)}
         async with ports.engine.begin() as tx:
             await tx.execute(update(requests).where(requests.c.id == row.id).values(said))
+
+
+async def _receipt(row: Row[Any], ports: Ports) -> bytes:
+    return await _issued(row.tenant, row.subject, row.purpose, ports)
+
+
+async def _leave(row: Row[Any], ports: Ports) -> bytes:
+    """Put on record who is about to open what, and return where that stands."""
+    receipt = await ports.trail.append(
+        Event(
+            id=f"{row.id}.exported",
+            type=EventType.ACCESS_EXPORTED,
+            at=ports.now(),
+            tenant=row.tenant,
+            subject=row.subject,
+            region=ports.region,
+            actor="operator",
+            detail={"basis": "declared", "by": row.asked_by, "selector_sha256": row.purpose},
+        )
+    )
+    return f"{receipt.origin} {receipt.index}".encode()
 
 
 async def _issued(tenant: str, subject: str, purpose: str | None, ports: Ports) -> bytes:

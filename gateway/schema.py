@@ -171,13 +171,16 @@ notices = Table(
     Index("notices_by_subject", "subject", "purpose", "asked_at"),
 )
 
-# Receipts that a command asked for; the row goes once its answer was read, or nobody read it.
+# Receipts, and leave to open a report, that a command asked for; the row goes once its answer was
+# read, or nobody read it.
 requests = Table(
     "requests",
     metadata,
     Column("id", String(34), primary_key=True),
     Column("tenant", String(64), nullable=False),
     Column("subject", String(34), nullable=False),
+    Column("what", String(16), nullable=False, server_default="receipt"),  # or report
+    Column("asked_by", String(64), nullable=False, server_default=""),
     Column("purpose", String(64)),
     Column("asked_at", BigInteger, nullable=False),
     Column("document", LargeBinary),

@@ -18,6 +18,8 @@ from audit.model import Event, EventType
 from gateway import db
 from gateway.jobs import micros
 from gateway.schema import aliases, handovers, jobs, merges, notices, subjects
+from policy.consents.tables import consents
+from vault.tables import artifacts
 
 MOVING = (aliases, handovers, jobs, notices)
 
@@ -44,6 +46,27 @@ async def known(engine: AsyncEngine, subject: str) -> str | None:
     async with db.reading(engine) as tx:
         found: str | None = (await tx.execute(query)).scalar()
     return found
+
+
+async def tenant_of(engine: AsyncEngine, subject: str) -> str | None:
+    """Return the tenant that holds anything of *subject*, or None."""
+    async with db.reading(engine) as tx:
+        for table in (aliases, jobs, artifacts, consents):
+            query = select(table.c.tenant).where(table.c.subject == subject).limit(1)
+            if (found := (await tx.execute(query)).scalar()) is not None:
+                return str(found)
+    return None
+
+
+async def of_tenant(engine: AsyncEngine, tenant: str) -> list[str]:
+    """Return everybody of whom *tenant* has anything, but those who became somebody else."""
+    found: set[str] = set()
+    async with db.reading(engine) as tx:
+        for table in (aliases, jobs, artifacts):
+            query = select(table.c.subject).where(table.c.tenant == tenant).distinct()
+            found |= {one for one in (await tx.execute(query)).scalars() if one}
+        merged = select(merges.c.subject).where(merges.c.tenant == tenant)
+        return sorted(found - set((await tx.execute(merged)).scalars()))
 
 
 async def declare(

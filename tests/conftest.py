@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest.register_assert_rewrite("support")  # they import one another, in any order
+
+# No timed assertion: how long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest_plugins = [
     f"support.{path.stem}"

@@ -13,8 +13,10 @@ import base64
 import binascii
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -24,6 +26,7 @@ from audit import verify as log
 from audit.verify import Bad, Key, Verdict
 
 FORMAT = "vocustody-erasure-certificate-v1"
+MAX_BYTES = 64 * 1024 * 1024
 PARTS = (
     "identity",
     "trigger",
@@ -90,6 +93,21 @@ def verify(document: bytes, key: Key) -> Verdict:
         done = "done" if said in DONE else "NOT done"
         verdict.notes.append(f"erasure {made['identity']['erasure']}: {said} ({done})")
     return verdict
+
+
+def main(path: Path, key: str | None, *, as_json: bool) -> int:
+    """Verify the certificate in the file *path*; return 0 (held), 1 (a finding) or 2 (misuse)."""
+    if key is None:
+        sys.stderr.write("verify: a certificate brings no log key of its own: give --key\n")
+        return 2
+    try:
+        given = log.read_key(key)
+        verdict = verify(log.read_file(path, MAX_BYTES), given)
+    except (OSError, log.Misuse) as misuse:
+        sys.stderr.write(f"verify: {misuse}\n")
+        return 2
+    sys.stdout.write(f"{log.as_json(verdict) if as_json else log.as_text(verdict)}\n")
+    return 0 if verdict.ok else 1
 
 
 def _parsed(document: bytes) -> dict[str, Any]:

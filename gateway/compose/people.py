@@ -5,7 +5,6 @@ What a DPO asks and declares of one person, in the cell's database, while the ga
 ``consent receipt`` asks the running cell, which alone can log what it signs, and waits.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,15 +12,15 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import requested, subjects
+from gateway.compose import waiting
 from gateway.compose.surroundings import now
-from gateway.errors import GatewayError, MissingPartError
+from gateway.errors import GatewayError
 from gateway.note import SPOKEN
 from gateway.sections import PURPOSES
 from policy.consents.sql import SqlConsents
 from residency import jurisdiction
 
 WAIT_S = 10.0
-LOOK_EVERY_S = 0.2
 REASONS = {
     requested.NOTHING: "nothing of this is in the ledger (vocustody consent history shows all)",
     requested.UNKNOWN_LAW: "whose law holds is not known (vocustody subject declare --residence)",
@@ -80,13 +79,11 @@ async def receipt(
     tenant = await _tenant(engine, subject)
     ident = await requested.ask(engine, subject, tenant, purpose, clock())
     try:
-        async with asyncio.timeout(wait_s):
-            while (found := await requested.answer(engine, ident)) is None:  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY_S)
-    except TimeoutError:
-        raise MissingPartError(
-            f"no running cell answered within {wait_s:.0f} s (start it; its log says what fails)"
-        ) from None
+        found = await waiting.until(
+            lambda: requested.answer(engine, ident),
+            wait_s,
+            f"no running cell answered within {wait_s:.0f} s (start it; its log says what fails)",
+        )
     finally:
         await requested.drop(engine, ident)
     if found.document is None:

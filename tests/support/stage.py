@@ -127,14 +127,14 @@ async def metrics(town: Town) -> str:
     return str(answer.text)
 
 
-async def vocustody(*command: str, **environment: str) -> Said:
-    """Run the command in a process of its own."""
+async def vocustody(*command: str, typed: str = "", **environment: str) -> Said:
+    """Run the command in a process of its own; *typed* is its standard input."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", *command,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=os.environ | environment,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, env=os.environ | environment,
     )  # fmt: skip
-    out, err = await process.communicate()
+    out, err = await process.communicate(typed.encode())
     return Said(await process.wait(), out.decode(), err.decode())
 
 

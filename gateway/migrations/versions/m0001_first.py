@@ -227,6 +227,8 @@ def _gateway() -> None:
         sa.Column("id", sa.String(length=34), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("what", sa.String(length=16), server_default="receipt", nullable=False),
+        sa.Column("asked_by", sa.String(length=64), server_default="", nullable=False),
         sa.Column("purpose", sa.String(length=64), nullable=True),
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.LargeBinary(), nullable=True),

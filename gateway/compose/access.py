@@ -1,0 +1,237 @@
+"""
+What a DPO does for one person: find them, have them erased, hand them what is held of them.
+
+The running cell does what needs the log: it carries erasures out, and it gives leave to open
+content before any is opened. Commands ask it by rows, and wait.
+"""
+
+import os
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from audit.trail import Trail
+from gateway import db, disclosure, erasure, holdings, note, requested, subjects
+from gateway.compose import egress as exits
+from gateway.compose import stores, waiting
+from gateway.compose.people import UnknownSubjectError
+from gateway.compose.surroundings import now
+from gateway.errors import GatewayError, MissingPartError
+from gateway.schema import aliases
+from gateway.settings import Settings
+from gateway.whatsapp.payload import Identity
+from vault.custody import Custody
+from vault.keys import Keys
+
+WAIT_S = 10.0
+
+
+class ReportError(GatewayError):
+    """The report cannot be written; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A cell's stores, opened by a command: what `gateway.holdings` reads."""
+
+    region: str
+    engine: AsyncEngine
+    custody: Custody
+    keys: Keys
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Opened]:
+    """Open the stores of the cell that *settings* describe, beside it while it runs."""
+    engine = stores.existing_database(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
+        objects = await stores.objects(settings)
+        mount = await exits.vault_mount(settings, await exits.egress(settings, stack), stack)
+        keyring = stores.keyring(settings, mount)
+        keys = Keys(engine, keyring, region=settings.cell.region, now=now)
+        custody = Custody(engine, keys, objects, now=now)
+        try:
+            yield Opened(region=settings.cell.region, engine=engine, custody=custody, keys=keys)
+        except SQLAlchemyError as exc:
+            raise MissingPartError(
+                f"the database cannot be read: {type(exc).__name__} (has the gateway run once?)"
+            ) from None
+
+
+async def find(settings: Settings, tenant: str, identity: Identity) -> str:
+    """
+    Return the pseudonym of who writes from *identity* to *tenant*.
+
+    Raises:
+        UnknownSubjectError: nobody we know does.
+
+    """
+    async with opened(settings) as place:
+        names = await note.names(identity, tenant, place.keys)
+        query = select(aliases.c.subject).where(aliases.c.alias.in_(names)).limit(1)
+        async with db.reading(place.engine) as tx:
+            found: str | None = (await tx.execute(query)).scalar()
+    if found is None:
+        raise UnknownSubjectError("nobody known writes to this tenant from there")
+    return found
+
+
+async def erase(
+    settings: Settings, subject: str, *, because: str, trigger: str, by: str, urgent: bool
+) -> str:
+    """
+    Ask the running cell to erase *subject*; return the erasure's id.
+
+    Raises:
+        UnknownSubjectError: nobody is known by this pseudonym.
+        ErasureError: the reason or the trigger is not acceptable.
+
+    """
+    engine = stores.existing_database(settings)
+    try:
+        subject = await subjects.became(engine, subject)
+        tenant = await subjects.tenant_of(engine, subject)
+        if tenant is None:
+            raise UnknownSubjectError("no such subject (they begin with s_; see the trail)")
+        return await erasure.ask(
+            engine,
+            subject,
+            tenant,
+            because=because,
+            trigger=trigger,
+            by=by,
+            at=now(),
+            urgent=urgent,
+        )
+    finally:
+        await engine.dispose()
+
+
+async def erase_tenant(settings: Settings, tenant: str, *, because: str, by: str) -> list[str]:
+    """Ask for the erasure of everybody of *tenant*, whose contract ends; return the ids."""
+    engine = stores.existing_database(settings)
+    try:
+        return [
+            await erasure.ask(
+                engine,
+                subject,
+                tenant,
+                because=because,
+                trigger="contract-end",
+                by=by,
+                at=now(),
+            )
+            for subject in await subjects.of_tenant(engine, tenant)
+        ]
+    finally:
+        await engine.dispose()
+
+
+async def wait(settings: Settings, ident: str, *, wait_s: float) -> dict[str, Any]:
+    """
+    Return the erasure *ident* as a row, once it is executed.
+
+    Raises:
+        MissingPartError: no cell executed it within *wait_s* seconds; it stays asked for.
+
+    """
+    engine = stores.existing_database(settings)
+
+    async def executed() -> dict[str, Any] | None:
+        one = await erasure.find(engine, ident)
+        return erasure.summary(one) if one and one.executed_at else None
+
+    try:
+        return await waiting.until(
+            executed,
+            wait_s,
+            f"{ident}: asked for, not executed within {wait_s:.0f} s (a running cell does it)",
+        )
+    finally:
+        await engine.dispose()
+
+
+async def report(
+    settings: Settings,
+    subject: str,
+    to: Path,
+    *,
+    by: str,
+    wait_s: float = WAIT_S,
+    clock: Callable[[], datetime] = now,
+) -> int:
+    """
+    Write everything that is held of *subject* to the zip file *to*; return how many files.
+
+    Raises:
+        MissingPartError: no running cell put the access on record: then nothing is opened.
+        ReportError: *to* is there already, or cannot be written.
+        UnknownSubjectError: nobody is known by this pseudonym.
+
+    """
+    async with opened(settings) as place:
+        subject = await subjects.became(place.engine, subject)
+        tenant = await subjects.tenant_of(place.engine, subject)
+        if tenant is None:
+            raise UnknownSubjectError("no such subject (they begin with s_; see the trail)")
+        found = await holdings.holdings(subject, tenant, place)
+        await _leave(place.engine, found, by, wait_s, clock)
+        async with await Trail.read(stores.shelf(settings)) as log:
+            files = disclosure.report(found, place, log, at=clock(), by=by)
+            return await _written(files, to)
+
+
+async def _leave(
+    engine: AsyncEngine,
+    found: holdings.Holdings,
+    by: str,
+    wait_s: float,
+    clock: Callable[[], datetime],
+) -> None:
+    ident = await requested.ask_leave(
+        engine,
+        found.subject,
+        found.tenant,
+        by=by[: erasure.MOST_CHARS],
+        selector=found.selector_sha256,
+        at=clock(),
+    )
+    try:
+        await waiting.until(
+            lambda: requested.answer(engine, ident),
+            wait_s,
+            f"no running cell put this on record within {wait_s:.0f} s (start it: without a "
+            "record nothing is opened)",
+        )
+    finally:
+        await requested.drop(engine, ident)
+
+
+async def _written(files: AsyncIterator[tuple[str, bytes]], to: Path) -> int:
+    """Write *files* to *to*, whole or not at all; nobody but the owner may read it."""
+    count = 0
+    draft = to.with_name(f".{to.name}.part")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
+                async for name, content in files:
+                    archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+                    count += 1
+            os.link(draft, to)  # never over something that is there
+        finally:
+            draft.unlink(missing_ok=True)
+    except FileExistsError:
+        raise ReportError(f"{to.name} is there already (name a new file)") from None
+    except OSError as exc:
+        raise ReportError(f"{to.name}: cannot be written ({type(exc).__name__})") from None
+    return count
