@@ -17,7 +17,7 @@ from sqlalchemy import select
 from audit.evidence import erasure as evidence
 from audit.model import Event, EventType, Receipt
 from gateway import db, erasure, log, tombstones
-from gateway.erasure import Erasure
+from gateway.erasure import Erasure, Scope
 from gateway.holdings import COVERAGE, FORMAT
 from gateway.jobs import micros
 from gateway.ports import Ports
@@ -129,6 +129,7 @@ async def _parts(one: Erasure, key: str, ports: Ports) -> dict[str, Any]:
         },
         "selector": {
             "format": FORMAT,
+            "scope": one.scope.value,
             "sha256": facts.selector_sha256,
             "coverage": dict(COVERAGE),
             "shared_with": "the access report of the same person",
@@ -140,17 +141,25 @@ async def _parts(one: Erasure, key: str, ports: Ports) -> dict[str, Any]:
         "residuals": [_fate(fate) for fate in kept],
         "other_people": "voices of others in this person's recordings went with them; records of "
         "others are their own, and their proofs hold as before",
-        "resurrection_guard": {
-            "tombstone": one.id,
-            "since": _moment(facts.stone),
-            "until": _moment(facts.stone + int(STANDS_FOR.total_seconds())),
-            "barred": await tombstones.barred(ports.engine, one.id),
-        },
+        "resurrection_guard": await _guard(one, ports),
         "verdict": {
             "verdict": said.value,
             "shown_as_done": said in SHOWN_AS_DONE,
             "not_inspected": list(NOT_INSPECTED),
         },
+    }
+
+
+async def _guard(one: Erasure, ports: Ports) -> dict[str, Any]:
+    """Return what keeps the erased from coming back; where the person stays, their jobs do."""
+    if one.scope is not Scope.PERSON:
+        return {"tombstone": None, "by": "ended jobs and keyed hashes of message ids, for 30 days"}
+    until = one.facts.stone + int(STANDS_FOR.total_seconds())
+    return {
+        "tombstone": one.id,
+        "since": _moment(one.facts.stone),
+        "until": _moment(until),
+        "barred": await tombstones.barred(ports.engine, one.id),
     }
 
 

@@ -1,21 +1,27 @@
 """
-What a withdrawal undoes: everything that rests on the consent is destroyed, on record.
+What a withdrawal undoes, and a message that was taken back: destroyed at once, on record.
 
-GDPR Art. 17(1)(b): what was kept on a consent goes when that is withdrawn, unless another ground
-holds it. What is under a legal hold stays (Art. 17(3)(e)), and the person is told so.
+- GDPR Art. 17(1)(b): what was kept on a consent goes when that is withdrawn, unless another ground
+  holds it. What is under a legal hold stays (Art. 17(3)(e)), and the person is told so.
+- It is an erasure of its own scope: `gateway.erasures` finishes what a crash cut short, and
+  certifies it. The person's key lives on, for what they write next.
 """
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
 
-from gateway import db, memory, record, subjects
-from gateway.jobs import TAKEN_BACK, WITHDRAWN, State, micros
+from gateway import db, erasure, memory, record, subjects
+from gateway.erasure import Facts, Scope
+from gateway.jobs import REVOKED, TAKEN_BACK, WITHDRAWN, State, micros
 from gateway.note import SPOKEN, Note, artifact
 from gateway.ports import Ports
 from gateway.schema import jobs
+from policy import canonical
+from vault.erasure import Copy
 from vault.errors import CustodyError, ObjectsError
 from vault.model import Artifact, Kind
 
@@ -41,9 +47,63 @@ async def withdrawn(note: Note, ports: Ports) -> Erased:
     Raises `ObjectsError` where something may still be there: the same call goes on from there.
     """
     found = await resting(note, ports)
+    await _begun(note, found, Scope.CONSENT, WITHDRAWN, ports)
     gone = [await _destroyed(each, ports) for each in found]
     await record.destructions(ports)
     return Erased(destroyed=sum(gone), held=len(gone) - sum(gone))
+
+
+async def revoked(note: Note, recording: str, ports: Ports) -> None:
+    """Destroy what was made of *recording*, whose author took it back with *note*."""
+    idents = [artifact(recording, kind) for kind in Kind]
+    found = await ports.custody.among(idents)
+    await _begun(note, found, Scope.RECORDING, REVOKED, ports)
+    for each in found:
+        await _destroyed(each, ports, reason=REVOKED)
+    await record.destructions(ports)
+
+
+async def _begun(
+    note: Note, found: Sequence[Artifact], scope: Scope, because: str, ports: Ports
+) -> None:
+    """Begin, once for *note*, the erasure of *found*; there is none of nothing."""
+    if not found:
+        return
+    named = await ports.custody.objects_of([each.label.artifact for each in found])
+    selector = {"because": because, "recordings": sorted(ident for ident, _ in named)}
+    await erasure.begin(
+        ports.engine,
+        f"e_{canonical.digest({'job': note.job.id, 'scope': scope.value})[:32]}",
+        note.subject,
+        note.tenant.id,
+        scope=scope,
+        because=because,
+        trigger="withdrawal" if scope is Scope.CONSENT else "revoke",
+        by="the person",
+        at=ports.now(),
+        facts=Facts(
+            subjects=tuple(sorted({each.label.subject for each in found})),
+            recordings=tuple(
+                each.label.artifact for each in found if each.label.kind is Kind.RAW_AUDIO
+            ),
+            objects=named,
+            found=tuple(_copies(found, ports)),
+            selector_sha256=canonical.digest(selector),
+        ),
+    )
+
+
+def _copies(found: Sequence[Artifact], ports: Ports) -> Iterator[Copy]:
+    for kind in Kind:
+        if some := [each for each in found if each.label.kind is kind]:
+            yield Copy(
+                kind=kind.value,
+                store=f"objects:{ports.custody.objects.name}",
+                region=ports.region,
+                idents=tuple(each.label.artifact for each in some),
+                count=len(some),
+                size=sum(each.size for each in some),
+            )
 
 
 async def resting(note: Note, ports: Ports) -> list[Artifact]:

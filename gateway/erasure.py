@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -27,8 +28,26 @@ TRIED_AGAIN_AFTER = timedelta(hours=1)  # what could not be shown as done
 RESTORE = "restore"
 TRIGGERS = ("contract-end", "order", "request", "withdrawal")
 STEPS = ("stopped", "listed", "keys", "rows", "messages", "objects", "remains")
-EVERY_STEP = ("", *STEPS)
 MOST_CHARS = 64
+
+
+class Scope(StrEnum):
+    """How much of a person an erasure is about; kept sorted."""
+
+    CONSENT = "consent"  # what was made of their voice notes: the consent to that was withdrawn
+    PERSON = "person"
+    RECORDING = "recording"  # what was made of one message, which its author took back
+
+
+STEPS_OF = {
+    Scope.CONSENT: ("objects", "remains"),
+    Scope.PERSON: STEPS,
+    Scope.RECORDING: ("objects", "remains"),
+}
+"""Where only artifacts are in scope, they are listed when it is asked for."""
+
+SOFT = {Scope.CONSENT: "objects", Scope.PERSON: "rows", Scope.RECORDING: "objects"}
+"""The step after which nothing of ours reads what is erased."""
 
 
 class ErasureError(GatewayError):
@@ -71,6 +90,7 @@ class Erasure:
     asked_at: datetime
     due_at: datetime
     urgent: bool
+    scope: Scope
     step: str
     facts: Facts
     executed_at: datetime | None
@@ -82,6 +102,13 @@ class Erasure:
     def late(self) -> bool:
         """Whether it was executed after it was due."""
         return self.executed_at is not None and self.executed_at > self.due_at
+
+    @property
+    def next_step(self) -> str | None:
+        """Return the step to do next, or None when all are done."""
+        steps = ("", *STEPS_OF[self.scope])
+        at = steps.index(self.step) + 1
+        return steps[at] if at < len(steps) else None
 
     @property
     def certified(self) -> bool:
@@ -125,11 +152,42 @@ async def ask(
         "urgent": urgent,
     }
     open_one = (erasures.c.subject == subject) & erasures.c.executed_at.is_(None)
+    open_one &= erasures.c.scope == Scope.PERSON
     async with engine.begin() as tx:
         found: str | None = (await tx.execute(select(erasures.c.id).where(open_one))).scalar()
         if found is None:
             await tx.execute(insert(erasures).values(row))
     return found or ident
+
+
+async def begin(
+    engine: AsyncEngine,
+    ident: str,
+    subject: str,
+    tenant: str,
+    *,
+    scope: Scope,
+    because: str,
+    trigger: str,
+    by: str,
+    at: datetime,
+    facts: Facts,
+) -> None:
+    """Begin the erasure *ident* of what *facts* list; a second time changes nothing."""
+    row = {
+        "id": ident,
+        "tenant": tenant,
+        "subject": subject,
+        "because": because,
+        "trigger": trigger,
+        "asked_by": by,
+        "asked_at": micros(at),
+        "due_at": micros(at + DUE_WITHIN),
+        "scope": scope.value,
+        "facts": msgspec.json.encode(facts),
+    }
+    async with engine.begin() as tx:
+        await db.insert_new(tx, erasures, row)
 
 
 async def again(engine: AsyncEngine, stone: Stone, at: datetime) -> None:
@@ -209,6 +267,7 @@ def summary(one: Erasure) -> dict[str, Any]:
         "subject": one.subject,
         "trigger": one.trigger,
         "because": one.because,
+        "scope": one.scope.value,
         "asked": one.asked_at.isoformat(),
         "due": one.due_at.isoformat(),
         "step": one.step or "requested",
@@ -248,6 +307,7 @@ def _erasure(row: Row[Any]) -> Erasure:
         asked_at=_moment(row.asked_at),
         due_at=_moment(row.due_at),
         urgent=row.urgent,
+        scope=Scope(row.scope),
         step=row.step,
         facts=msgspec.json.decode(row.facts, type=Facts) if row.facts else Facts(),
         executed_at=_moment(row.executed_at) if row.executed_at else None,

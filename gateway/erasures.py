@@ -23,7 +23,7 @@ from sqlalchemy import delete
 
 from audit.model import Event, EventType
 from gateway import crashpoint, erasure, holdings, log, record, tombstones
-from gateway.erasure import EVERY_STEP, STEPS, TRIED_AGAIN_AFTER, Erasure, Facts
+from gateway.erasure import SOFT, TRIED_AGAIN_AFTER, Erasure, Facts, Scope
 from gateway.holdings import KEPT_AS_PROOF, Holdings
 from gateway.jobs import ERASED, micros
 from gateway.ports import Ports
@@ -34,7 +34,6 @@ from vault.erasure import Copy, Fate, Method, Result
 from vault.errors import CustodyError, VaultError
 from vault.model import Artifact
 
-SOFT = "rows"
 AT_ONCE = 16  # artifacts destroyed at a time
 
 Remains = Callable[[Erasure, Ports], Awaitable[list[Fate]]]
@@ -82,19 +81,21 @@ class Erasures:
         for stone in await self.journal.read():
             if await self._undone(stone):
                 await erasure.again(self.ports.engine, stone, self.ports.now())
-                while (one := await erasure.find(self.ports.engine, stone.erasure)) and (
-                    one.executed_at is None
-                ):
-                    await self._step(one, stone)
+                await self._execute(stone)
                 count += 1
                 log.get().warning("erasure.replayed", erasure=stone.erasure)
         return count
 
+    async def _execute(self, stone: Stone) -> None:
+        """Do every step up to the soft end."""
+        while (one := await erasure.find(self.ports.engine, stone.erasure)) and not one.executed_at:
+            await self._step(one, one.next_step or "", stone)
+
     async def advance(self, ident: str) -> None:
         """Do every step of the erasure *ident* that can be done now."""
         while (one := await erasure.find(self.ports.engine, ident)) and not one.certified:
-            if one.step != STEPS[-1]:
-                await self._step(one)
+            if one.next_step:
+                await self._step(one, one.next_step)
             elif one.hardened_at is None:
                 if not await self._harden(one):
                     return
@@ -102,16 +103,16 @@ class Erasures:
                 await self.certify(one, self.ports)
                 return
 
-    async def _step(self, one: Erasure, stone: Stone | None = None) -> None:
-        """Do the step after the last one, and note that it is done."""
-        name = EVERY_STEP[EVERY_STEP.index(one.step) + 1]
+    async def _step(self, one: Erasure, name: str, stone: Stone | None = None) -> None:
+        """Do the step *name*, the one after the last, and note that it is done."""
         if not one.step:
             await self._requested_on_record(one)
         facts: Facts = await getattr(self, f"_{name}")(one, stone)
         at = self.ports.now()
         facts = replace(facts, steps=(*facts.steps, (name, at)))
-        executed = {"executed_at": micros(at)} if name == SOFT else {}
-        if name == SOFT:
+        soft = name == SOFT[one.scope]
+        executed = {"executed_at": micros(at)} if soft else {}
+        if soft:
             await self._executed_on_record(replace(one, facts=facts), at)
         await erasure.note(self.ports.engine, one.id, step=name, facts=facts, **executed)
         self.reached(f"erasure.{name}")
@@ -246,6 +247,9 @@ class Erasures:
 
     async def _harden(self, one: Erasure) -> bool:
         """Note that every bucket concerned was rolled since; return whether that is so."""
+        if one.scope is not Scope.PERSON:  # the person's key lives: what backups hold is dated
+            await erasure.note(self.ports.engine, one.id, hardened_at=micros(self.ports.now()))
+            return True
         rolled = [
             await roll.hardened(self.ports.engine, subject)
             for subject in one.facts.subjects
@@ -266,6 +270,8 @@ class Erasures:
         )
 
     async def _kept(self, one: Erasure) -> list[Artifact]:
+        if one.scope is not Scope.PERSON:
+            return await self.ports.custody.among([ident for ident, _ in one.facts.objects])
         whole = one.facts.subjects or (one.subject,)
         return [each for subject in whole for each in await self.ports.custody.of_subject(subject)]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from audit.model import EventType, Leaf
-from gateway.erasure import Erasure
+from gateway.erasure import Erasure, Scope
 from gateway.ports import Ports
 from residency.model import Processor, Service
 from vault.erasure import Copy, Fate, Method, Result
@@ -45,7 +45,25 @@ async def remains(one: Erasure, ports: Ports, *, horizons: Horizons) -> list[Fat
     """Return what becomes of the copies that are not ours to delete."""
     touched = await _touched(one.facts.recordings, ports)
     vendors = [_vendor(name, seen, ports) for name, seen in sorted(touched.items())]
+    if one.scope is not Scope.PERSON:
+        return [*vendors, await _epochs(one, ports)]
     return [*vendors, *_ours(one, ports, horizons)]
+
+
+async def _epochs(one: Erasure, ports: Ports) -> Fate:
+    """Return until when backups of the object store open: the person's key lives on."""
+    until = await ports.keys.epochs_end([artifact for artifact, _ in one.facts.objects])
+    return _fate(
+        "object-store-backups",
+        "object-backup",
+        Result.KEPT,
+        Method.KEY_DESTRUCTION,
+        ports,
+        "a backup of the object store opens until the key of their hour or month ends: then, or "
+        "when the last of what was stored in the same time has run out",
+        ground="beyond use until the key ends",
+        until=until,
+    )
 
 
 async def _touched(recordings: Iterable[str], ports: Ports) -> dict[str, _Touched]:

@@ -29,7 +29,7 @@ from gateway.consents import Words
 from gateway.errors import ChannelRefusedError, DeniedError
 from gateway.inbox import WINDOW_S, keyed
 from gateway.jobs import REVOKED, WITHDRAWN, State
-from gateway.note import SPOKEN, Note, artifact, link
+from gateway.note import SPOKEN, Note, link
 from gateway.outbox import Body, Kind
 from gateway.outbox import State as Reply
 from gateway.permit import permitted
@@ -40,7 +40,6 @@ from gateway.sections import PURPOSES
 from gateway.whatsapp.payload import Edited, Revoked, System
 from policy.model import YES, ConsentState, Stage
 from residency.model import Passage
-from vault.model import Kind as Artifact
 
 GRANT = "consent.grant"
 REFUSE = "consent.refuse"
@@ -153,9 +152,7 @@ async def forget(note: Note, ports: Ports) -> None:
         return
     await _on_record(await ports.jobs.discard(recording, REVOKED), REVOKED, ports)
     await memory.forget(note, ports)
-    for kind in Artifact:
-        await _destroy(artifact(recording, kind), ports)
-    await record.destructions(ports)
+    await erasing.revoked(note, recording, ports)
 
 
 async def moved(note: Note, ports: Ports) -> None:
@@ -280,8 +277,3 @@ async def _drop_parked(note: Note, reason: str, ports: Ports) -> None:
 async def _on_record(ended: Iterable[tuple[str, str, str]], reason: str, ports: Ports) -> None:
     for job, recording, tenant in ended:
         await record.discarded(job, recording, tenant, reason, ports.trail, ports.now())
-
-
-async def _destroy(artifact_id: str, ports: Ports) -> None:
-    if kept := await ports.custody.describe(artifact_id):
-        await ports.custody.destroy(kept, reason=REVOKED)

@@ -283,6 +283,7 @@ erasures = Table(
     Column("asked_at", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("urgent", Boolean, nullable=False, server_default=false()),
+    Column("scope", String(16), nullable=False, server_default="person"),
     Column("step", String(16), nullable=False, server_default=""),  # the last one done
     Column("facts", LargeBinary),  # what was found and what became of it; ids and counts
     Column("executed_at", BigInteger),

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import db, holdings
-from gateway.erasure import Erasure
+from gateway.erasure import Erasure, Scope
 from gateway.holdings import KEPT_AS_PROOF
 from gateway.ports import Ports
 from gateway.schema import inbox
@@ -28,6 +28,9 @@ MOST_BODIES = 500
 
 async def trials(one: Erasure, ports: Ports, *, backup: Backup | None) -> tuple[Trial, ...]:
     """Try to read what *one* erased; *backup* opens the newest backup, if the operator named it."""
+    if one.scope is not Scope.PERSON:
+        told = (("re-read", lambda: _reread(one, ports)), ("list", lambda: _rows(one, ports)))
+        return tuple([await _trial(name, act, ports) for name, act in told])
     tried: Sequence[tuple[str, Callable[[], Awaitable[Said]]]] = (
         ("re-read", lambda: _reread(one, ports)),
         ("decrypt", lambda: _decrypt(one, ports)),
@@ -85,6 +88,14 @@ async def _list(one: Erasure, ports: Ports) -> Said:
     kept = {*KEPT_AS_PROOF, "legal-holds", *_held_kinds(one)}
     left = sorted({copy.kind for copy in found.copies if copy.kind not in kept})
     return not left, f"left: {', '.join(left) or 'nothing but what is listed as kept'}"
+
+
+async def _rows(one: Erasure, ports: Ports) -> Said:
+    """Ask the ledger of custody for what was in scope."""
+    held = {i for f in one.facts.fates if f.result is Result.HELD for i in f.copy.idents}
+    asked = [artifact for artifact, _ in one.facts.objects if artifact not in held]
+    left = await ports.custody.among(asked)
+    return not left, f"{len(asked)} artifacts in scope, {len(left)} not destroyed"
 
 
 def _held_kinds(one: Erasure) -> set[str]:

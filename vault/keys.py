@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -27,9 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from vault.cache import Cache
 from vault.coalesce import Coalescer
 from vault.envelope import KEY_BYTES, bind, context_of
+from vault.epochs import epoch_end
 from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
+from vault.tables import artifacts as kept
 from vault.tables import (
     buckets,
     ending_keks,
@@ -163,6 +165,16 @@ class Keys:
     async def destroy_named(self, name: str) -> bool:
         """Destroy the cell's key *name*; its KEK dies by the keeper's hand."""
         return await self._shred(named_keys, name)
+
+    async def epochs_end(self, artifacts: Sequence[str]) -> datetime:
+        """Return when the last epoch key of *artifacts* ends, as far as is known today."""
+        query = select(epoch_keys.c.epoch, epoch_keys.c.last_due).where(
+            epoch_keys.c.epoch.in_(select(kept.c.epoch).where(kept.c.id.in_(artifacts)))
+        )
+        async with reading(self._engine) as connection:
+            rows = (await connection.execute(query)).all()
+        ends = [max(epoch_end(r.epoch), datetime.fromtimestamp(r.last_due, UTC)) for r in rows]
+        return max(ends, default=self._now())
 
     async def destroyed(self, label: Label, epoch: str) -> bool:
         """Return whether the subject's or the epoch's key is gone for good."""

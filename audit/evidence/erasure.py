@@ -44,6 +44,8 @@ PARTS = (
 DONE = frozenset({"complete", "complete-with-residuals"})
 RESIDUAL = frozenset({"by-contract-unverified", "held", "kept"})
 TRIALS = frozenset({"bodies", "decrypt", "key", "list", "re-read", "restore"})
+TRIALS_OF_ARTIFACTS = frozenset({"list", "re-read"})
+"""Where the person stays, so does their key: only what was in scope can be looked for."""
 
 
 def sign(certificate: Mapping[str, Any], key: Ed25519PrivateKey) -> dict[str, Any]:
@@ -189,13 +191,14 @@ def _check_verdict(made: Mapping[str, Any]) -> None:
     """Compute the verdict again: the worst that the parts say."""
     results = [fate["result"] for part in ("copies", "vendors", "residuals") for fate in made[part]]
     trials = {trial["name"]: trial["held"] for trial in made["trials"]}
+    required = TRIALS if made["selector"]["scope"] == "person" else TRIALS_OF_ARTIFACTS
     dated = any(fate["until"] for part in ("copies", "vendors") for fate in made[part])
     if any(held is False for held in trials.values()):
         computed = "failed"
     elif (
         not made["copies"]
         or "unaudited" in results
-        or not trials.keys() >= TRIALS
+        or not trials.keys() >= required
         or any(held is not True for held in trials.values())
     ):
         computed = "unaudited"

@@ -54,6 +54,7 @@ def _gateway() -> None:
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("urgent", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("scope", sa.String(length=16), server_default="person", nullable=False),
         sa.Column("step", sa.String(length=16), server_default="", nullable=False),
         sa.Column("facts", sa.LargeBinary(), nullable=True),
         sa.Column("executed_at", sa.BigInteger(), nullable=True),

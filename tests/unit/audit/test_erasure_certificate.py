@@ -30,6 +30,7 @@ def parts(**changed: Any) -> dict[str, Any]:
     made: dict[str, Any] = {part: [] for part in PARTS}
     made |= {
         "format": erasure.FORMAT,
+        "selector": {"scope": "person"},
         "identity": {"erasure": ERASURE, "issued": "2026-11-23T10:00:00+00:00", "leaves": {}},
         "trigger": {
             "asked": "2026-11-22T10:00:00+00:00",

@@ -1,6 +1,7 @@
 """What a withdrawal undoes: work stops, what is kept goes, what is known is forgotten."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from support.desk import RAW_AUDIO_S, TENANT, WORDS, Desk
+from support.erasing import Eraser
 
+from audit.evidence import erasure as evidence
 from audit.model import EventType
-from gateway import phrases, turns
+from audit.verify import parse_vkey
+from gateway import erasure, phrases, turns
+from gateway.erasure import Scope
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.jobs import TAKEN_BACK, WITHDRAWN, Job, State
 from gateway.note import Note, artifact, link
@@ -486,3 +491,84 @@ async def test_a_note_said_after_the_withdrawal_asks_again_even_at_once(desk: De
         await turns.act(note, desk.ports)
 
     assert [message.kind for message in desk.ada.inbox] == ["text", "buttons"]
+
+
+@pytest.mark.anyio
+async def test_a_withdrawal_is_certified(eraser: Eraser) -> None:
+    """Art. 17(1)(b) is a ground like any: it ends in a certificate, and the person stays known."""
+    desk = eraser.desk
+    await desk.consents()
+    note = await answered(desk)
+    kept = {a.label.artifact for a in await desk.ports.custody.of_subject(note.subject)}
+    await stop(desk)
+
+    await eraser.erasures.tick()
+
+    [one] = await of_scope(desk, Scope.CONSENT)
+    assert (one.trigger, one.verdict) == ("withdrawal", "complete-with-residuals")
+    assert {ident for ident, _ in one.facts.objects} == kept
+    assert await desk.ports.keys.lives(note.subject)
+    document = await erasure.certificate(desk.ports.engine, one.id)
+    assert document is not None
+    checked = evidence.verify(document, parse_vkey(desk.trail.inner.vkey()))
+    assert checked.ok, checked.findings
+    residuals = json.loads(document)["certificate"]["residuals"]
+    assert [each["class"] for each in residuals] == ["object-backup"]
+    assert residuals[0]["until"]
+
+
+@pytest.mark.anyio
+async def test_a_message_that_was_taken_back_is_certified(eraser: Eraser) -> None:
+    """Deleting a message at WhatsApp is an erasure of that message, and of no other."""
+    desk = eraser.desk
+    await desk.consents()
+    note = await answered(desk)
+    other = await answered(desk)
+    gone = {artifact(note.job.artifact, kind) for kind in Kind}
+    taken = await desk.note(Revoked(original_id=note.message.id))
+    await act(desk, taken)
+
+    await eraser.erasures.tick()
+
+    [one] = await of_scope(desk, Scope.RECORDING)
+    assert (one.trigger, one.verdict) == ("revoke", "complete-with-residuals")
+    assert {ident for ident, _ in one.facts.objects} <= gone
+    left = {a.label.artifact for a in await desk.ports.custody.of_subject(other.subject)}
+    assert left
+    assert not left & gone
+
+
+@pytest.mark.anyio
+async def test_what_a_crash_left_of_a_withdrawal_is_finished(eraser: Eraser) -> None:
+    """The worker dies after it began: the erasure is open, and nobody has to ask again."""
+    desk = eraser.desk
+    await desk.consents()
+    note = await answered(desk)
+    died = []
+
+    class Dying(Slow):
+        async def destroy(self, *_: Any, **__: Any) -> None:
+            died.append(1)
+            raise SystemExit
+
+    whole = desk.ports.custody
+    desk.with_ports(custody=Dying(whole, Kind.RAW_AUDIO, nothing))
+    with pytest.raises(SystemExit):
+        await stop(desk)
+    assert died
+    assert await whole.of_subject(note.subject)
+
+    await eraser.erasures.tick()
+
+    assert await whole.of_subject(note.subject) == []
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+async def of_scope(desk: Desk, scope: Scope) -> list[erasure.Erasure]:
+    """Return the erasures of *scope*."""
+    rows = await erasure.summaries(desk.ports.engine)
+    found = [await erasure.find(desk.ports.engine, row["erasure"]) for row in rows]
+    return [one for one in found if one is not None and one.scope is scope]
