@@ -66,6 +66,11 @@ class Reader:
             raise StoreError(f"entries {begin} to {end} are not all there")
         return [data for _, data in found]
 
+    async def span(self, begin: int, end: int) -> list[Leaf]:
+        """Return the leaves *begin..end*, all of them."""
+        found = enumerate(await self.entries(begin, end), start=begin)
+        return [leaf.decode(index, data) for index, data in found]
+
     async def tiles(self, places: Sequence[Tile]) -> dict[Tile, bytes]:
         """Return the hashes of *places*, all of them."""
         found = await self._reads.tiles(places)

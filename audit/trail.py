@@ -8,7 +8,7 @@ The trail of one region: a log per quarter, one after the other.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -20,6 +20,7 @@ from audit.ports import Shelf, Signer
 from audit.reader import Reader
 
 ORG = "vocustody.example"
+PAGE = 1024  # leaves read at a time
 
 
 def quarter(at: datetime) -> str:
@@ -50,6 +51,23 @@ class Quarters:
     async def prove(self, receipt: Receipt) -> str:
         """Return the ``.tlog-proof`` text of the leaf that *receipt* is about."""
         return await self.reader(receipt.origin.rpartition("/")[2]).prove(receipt.index)
+
+    async def position(self) -> tuple[str, int]:
+        """Return the newest quarter and how many leaves its log has."""
+        newest = self.quarters()[-1]
+        _, head = await self.reader(newest).head()
+        return newest, head.size
+
+    async def since(self, quarter: str, size: int) -> AsyncIterator[Leaf]:
+        """Yield every leaf from number *size* of *quarter* on, those of later quarters too."""
+        for name in self.quarters():
+            if name < quarter:
+                continue
+            reader = self.reader(name)
+            _, head = await reader.head()
+            for first in range(size if name == quarter else 0, head.size, PAGE):
+                for leaf in await reader.span(first, min(first + PAGE, head.size)):
+                    yield leaf
 
     async def checkpoint(self) -> str:
         """Return the newest signed checkpoint of the newest quarter."""

@@ -109,7 +109,7 @@ async def overtaken(note: Note, ports: Ports) -> ConsentState | None:
     later = (jobs.c.subject == note.subject) & (jobs.c.seq > mine)
     async with db.reading(ports.engine) as tx:
         found = (await tx.execute(select(jobs.c.id).where(later))).scalars().all()
-    return row.state if row.id in {_ident(job, SPOKEN) for job in found} else None
+    return row.state if row.id in {ident(job, SPOKEN) for job in found} else None
 
 
 async def record(
@@ -119,7 +119,7 @@ async def record(
     key = await ports.keys.named(f"idempotency-{note.tenant.id}")
     at = int(ports.now().timestamp())
     row = Consent(
-        id=_ident(note.job.id, purpose),
+        id=ident(note.job.id, purpose),
         tenant=note.tenant.id,
         subject=note.subject,
         purpose=purpose,
@@ -149,7 +149,7 @@ async def said_by(note: Note, row: Consent, ports: Ports) -> bool:
 async def granted(note: Note, purpose: str, shown: Words, ports: Ports) -> None:
     """Record a yes to the words *shown*: a renewal if it follows another."""
     rows = await ports.consents.history(note.tenant.id, note.subject)
-    mine = _ident(note.job.id, purpose)
+    mine = ident(note.job.id, purpose)
     before = [row for row in rows if row.purpose == purpose and row.id != mine]
     row = await record(note, purpose, agreed(before[-1] if before else None), shown, ports)
     await answered(note, [purpose], ports)
@@ -184,7 +184,8 @@ async def on_record(note: Note, kind: EventType, purpose: str, shown: Words, por
     )
 
 
-def _ident(job: str, purpose: str) -> str:
+def ident(job: str, purpose: str) -> str:
+    """Return the id of the row that says what *job* expressed about *purpose*."""
     return f"c_{hashlib.sha256(f'{job}/{purpose}'.encode()).hexdigest()[:32]}"
 
 

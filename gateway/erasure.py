@@ -40,9 +40,9 @@ class Scope(StrEnum):
 
 
 STEPS_OF = {
-    Scope.CONSENT: ("objects", "remains"),
+    Scope.CONSENT: ("journaled", "objects", "remains"),
     Scope.PERSON: STEPS,
-    Scope.RECORDING: ("objects", "remains"),
+    Scope.RECORDING: ("journaled", "objects", "remains"),
 }
 """Where only artifacts are in scope, they are listed when it is asked for."""
 
@@ -190,8 +190,8 @@ async def begin(
         await db.insert_new(tx, erasures, row)
 
 
-async def again(engine: AsyncEngine, stone: Stone, at: datetime) -> None:
-    """Have *stone* executed once more, as a restore demands."""
+async def again(engine: AsyncEngine, stone: Stone, facts: Facts, at: datetime) -> None:
+    """Have *stone* executed once more, as a restore demands; *facts* are known beforehand."""
     row = {
         "id": stone.erasure,
         "tenant": stone.tenant,
@@ -202,6 +202,8 @@ async def again(engine: AsyncEngine, stone: Stone, at: datetime) -> None:
         "asked_at": micros(at),
         "due_at": micros(at),
         "urgent": True,
+        "scope": stone.scope,
+        "facts": msgspec.json.encode(facts),
     }
     afresh = {"step": "", "executed_at": None, "hardened_at": None, "certified_at": None}
     afresh |= {"verdict": "", "certificate": None}

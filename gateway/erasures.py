@@ -80,7 +80,8 @@ class Erasures:
         count = 0
         for stone in await self.journal.read():
             if await self._undone(stone):
-                await erasure.again(self.ports.engine, stone, self.ports.now())
+                facts = Facts(objects=await self.ports.custody.objects_of(stone.artifacts))
+                await erasure.again(self.ports.engine, stone, facts, self.ports.now())
                 await self._execute(stone)
                 count += 1
                 log.get().warning("erasure.replayed", erasure=stone.erasure)
@@ -135,19 +136,28 @@ class Erasures:
         copies = erasure.united(one.facts.found, found.copies)
         return replace(one.facts, subjects=whole, found=copies, stone=stone.erased_at)
 
-    def _stone(self, one: Erasure, found: Holdings) -> Stone:
+    def _stone(self, one: Erasure, found: Holdings | None) -> Stone:
         at = self.ports.now()
         return Stone(
             erasure=one.id,
             tenant=one.tenant,
             subject=one.subject,
-            subjects=found.subjects,
-            aliases=found.aliases,
+            subjects=found.subjects if found else (),
+            aliases=found.aliases if found else (),
             because=one.because,
             trigger=one.trigger,
             erased_at=int(at.timestamp()),
             until=int((at + STANDS_FOR).timestamp()),
+            scope=one.scope.value,
+            artifacts=() if found else tuple(ident for ident, _ in one.facts.objects),
         )
+
+    async def _journaled(self, one: Erasure, stone: Stone | None) -> Facts:
+        """Write down which artifacts go, so that a restore does not bring them back."""
+        if stone is None:
+            stone = self._stone(one, None)
+            await self.journal.append(stone)
+        return replace(one.facts, stone=stone.erased_at)
 
     async def _listed(self, one: Erasure, _stone: Stone | None) -> Facts:
         """List every copy with the selector that an access report uses."""
@@ -349,8 +359,11 @@ class Erasures:
         )
 
     async def _undone(self, stone: Stone) -> bool:
-        """Whether the database does not know of *stone*, or has a living key of its person."""
+        """Whether the database does not know of *stone*, or still has what it erased."""
         known = await erasure.find(self.ports.engine, stone.erasure)
         if known is None or known.executed_at is None:
             return True
+        for kept in await self.ports.custody.among(stone.artifacts):
+            if not await self.ports.custody.held(kept.label.artifact):
+                return True
         return any([await self.ports.keys.lives(subject) for subject in stone.subjects])

@@ -57,6 +57,7 @@ COVERAGE: Mapping[str, str] = {
     "named_keys": "no person: keys of the cell",
     "notices": "by subject",
     "observations": "no person: processors",
+    "positions": "no person: how far the log is",
     "relay": "by job",
     "replies": "by job",
     "requests": "by subject",

@@ -295,6 +295,15 @@ erasures = Table(
     Index("erasures_by_subject", "subject"),
 )
 
+# How far something outside is that the tables know of: after a restore they know less.
+positions = Table(
+    "positions",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("quarter", String(8), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
 # Whom nothing old may come back of: keyed hashes of the numbers and user ids of the erased.
 tombstones = Table(
     "tombstones",

@@ -45,6 +45,7 @@ class Sweeper:
         chores: Sequence[Callable[[], Awaitable[None]]] = (),
         keeping: Callable[[], Awaitable[None]] | None = None,
         erasing: Callable[[], Awaitable[None]] | None = None,
+        noting: Callable[[], Awaitable[None]] | None = None,
         retention_tick_s: float = 5.0,
     ) -> None:
         self._ports = ports
@@ -71,6 +72,8 @@ class Sweeper:
             ticks.append((keeping, retention_tick_s))
         if erasing is not None:
             ticks.append((erasing, ERASING_TICK_S))
+        if noting is not None:
+            ticks.append((noting, retention_tick_s))
         for tick, seconds in ticks:
             self._scheduler.add_job(
                 self._guarded,

@@ -39,6 +39,7 @@ class Stone:
     One erasure, as the journal keeps it: what a replay needs and no more.
 
     *erased_at* and *until* are epoch seconds; *aliases* keyed hashes of numbers and user ids.
+    Where the *scope* is less than the person, *artifacts* are what was erased.
     """
 
     erasure: str
@@ -50,6 +51,8 @@ class Stone:
     trigger: str
     erased_at: int
     until: int
+    scope: str = "person"
+    artifacts: tuple[str, ...] = ()
 
 
 class Journal:
@@ -161,7 +164,7 @@ def _stones(content: bytes) -> Iterator[Stone]:
 def _stone(line: bytes, where: str) -> Stone:
     try:
         row = json.loads(line)
-        lists = {name: tuple(row[name]) for name in ("aliases", "subjects")}
+        lists = {name: tuple(row[name]) for name in ("aliases", "artifacts", "subjects")}
         return Stone(**(row | lists))
     except (ValueError, TypeError, KeyError):
         raise JournalError(f"{where}: damaged (restore it: an erasure is in it)") from None

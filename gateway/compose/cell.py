@@ -17,7 +17,17 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from audit.trail import Trail
-from gateway import assistant, certificates, crashpoint, log, remains, tombstones, turns, webhook
+from gateway import (
+    assistant,
+    certificates,
+    crashpoint,
+    log,
+    remains,
+    restored,
+    tombstones,
+    turns,
+    webhook,
+)
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
@@ -107,7 +117,7 @@ async def cell(settings: Settings, outside: Outside = WORLD) -> AsyncIterator[Ce
 
 
 async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> Cell:
-    ports, broker, relay, keyring, ruled = await _parts(settings, outside, stack)
+    ports, broker, relay, keyring, ruled, trail = await _parts(settings, outside, stack)
     owner = f"{settings.cell.id}/{secrets.token_hex(8)}"
     inbox = Inbox(
         ports.engine,
@@ -120,12 +130,19 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
     keeping = _keeping(settings, ports, owner)
     erasures = _erasures(settings, ports, broker)
-    # What a restored backup brought back goes before anybody can ask for it.
+    # What a restored backup brought back goes, and what it forgot comes, before a door opens.
     await erasures.replay()
+    if count := await restored.recall(ports, trail):
+        log.get().warning("consents.recalled", count=count)
+
+    async def noted() -> None:
+        await restored.note(ports, trail)
+
     sweeper = Sweeper(
         ports,
         owner=owner,
         chores=[relay.forget, erasures.prune],
+        noting=noted,
         keeping=keeping.tick if keeping else None,
         erasing=erasures.tick,
     )
@@ -174,7 +191,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
 
 async def _parts(
     settings: Settings, outside: Outside, stack: AsyncExitStack
-) -> tuple[Ports, Broker, Relay, Keyring, Rules]:
+) -> tuple[Ports, Broker, Relay, Keyring, Rules, Trail]:
     stores.lock(settings.cell.data, stack)
     known = registry(settings)
     ours = [row for row in known if row.region == settings.cell.region]
@@ -233,7 +250,7 @@ async def _parts(
         simulators=exits.simulators(settings),
         erasing=jurisdictions.erasing(jurisdictions.load()),
     )
-    return ports, broker, relay, keyring, ruled
+    return ports, broker, relay, keyring, ruled, trail
 
 
 def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:

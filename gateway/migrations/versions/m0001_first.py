@@ -197,6 +197,13 @@ def _gateway() -> None:
         sa.PrimaryKeyConstraint("processor", "fact", "value"),
     )
     op.create_table(
+        "positions",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("quarter", sa.String(length=8), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "relay",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("job", sa.String(length=34), nullable=False),

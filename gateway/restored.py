@@ -1,0 +1,99 @@
+"""
+What a restored database does not know of those who said no since its backup; the log knows it.
+
+- The database notes how far the log is (`note`). When a cell starts, it reads the log from there
+  on (`recall`), before a door opens: after an ordinary stop that is a moment's leaves, after a
+  restore everything since the backup.
+- Only a no is taken from the log: a yes that was lost is asked for again.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Protocol
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from audit.model import Event, EventType, Leaf
+from gateway import consents, db
+from gateway.ports import Ports
+from gateway.schema import positions
+from policy.model import Consent, ConsentState, Expressed
+
+LOG = "log"
+NOES = {
+    EventType.CONSENT_REFUSED: ConsentState.REFUSED,
+    EventType.CONSENT_WITHDRAWN: ConsentState.WITHDRAWN,
+}
+KEPT_FOR = timedelta(days=366)
+
+
+class Log(Protocol):
+    """The part of the trail that is read here; see `audit.trail.Quarters`."""
+
+    async def position(self) -> tuple[str, int]:
+        """Return the newest quarter and how many leaves its log has."""
+        ...
+
+    def since(self, quarter: str, size: int) -> AsyncIterator[Leaf]:
+        """Yield every leaf from number *size* of *quarter* on."""
+        ...
+
+
+async def note(ports: Ports, trail: Log) -> None:
+    """Note how far the log is: everything before that is known to the tables."""
+    quarter, size = await trail.position()
+    insert = sqlite.insert if ports.engine.dialect.name == "sqlite" else postgresql.insert
+    row = {"quarter": quarter, "size": size}
+    async with ports.engine.begin() as tx:
+        await tx.execute(
+            insert(positions)
+            .values(name=LOG, **row)
+            .on_conflict_do_update(index_elements=[positions.c.name], set_=row)
+        )
+
+
+async def recall(ports: Ports, trail: Log) -> int:
+    """Put into the ledger every no that only the log knows; return how many those were."""
+    count = 0
+    quarter, size = await _noted(ports)
+    async for leaf in trail.since(quarter, size):
+        row = _no(leaf.event)
+        if row is not None and not await _known(row, ports):
+            await ports.consents.record(row)
+            count += 1
+    await note(ports, trail)
+    return count
+
+
+async def _known(row: Consent, ports: Ports) -> bool:
+    return any(row.id == each.id for each in await ports.consents.history(row.tenant, row.subject))
+
+
+async def _noted(ports: Ports) -> tuple[str, int]:
+    async with db.reading(ports.engine) as tx:
+        query = select(positions).where(positions.c.name == LOG)
+        row = (await tx.execute(query)).one_or_none()
+    return (row.quarter, row.size) if row else ("", 0)
+
+
+def _no(event: Event) -> Consent | None:
+    """Return the row that *event* tells of, if it is a no."""
+    if event.type not in NOES or event.subject is None or event.job is None:
+        return None
+    at, told = int(event.at.timestamp()), event.detail
+    return Consent(
+        id=consents.ident(event.job, str(told["purpose"])),
+        tenant=event.tenant,
+        subject=event.subject,
+        purpose=str(told["purpose"]),
+        state=NOES[event.type],
+        at=at,
+        expires_at=at + int(KEPT_FOR.total_seconds()),
+        notice_version=str(told["notice_version"]),
+        notice_sha256=str(told["notice_sha256"]),
+        language=str(told["language"]),
+        channel=consents.CHANNEL,
+        evidence="",
+        expressed=Expressed.UNKNOWN,
+    )
