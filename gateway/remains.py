@@ -91,11 +91,11 @@ def _vendor(name: str, seen: _Touched, ports: Ports) -> Fate:
     if row is None:
         said = "no row of the registry tells what it keeps"
         return _fate(name, "vendor", Result.UNAUDITED, Method.EXPIRY, ports, said, seen=seen)
+    if row.service is Service.MESSAGING:
+        return _channel(row, seen, ports)
     if not row.hosts:
         said = "inside the cell: memory of one call"
         return _fate(name, "vendor", Result.ERASED, Method.EXPIRY, ports, said, seen=seen)
-    if row.service is Service.MESSAGING:
-        return _channel(row, seen, ports)
     said = f"by contract, unverified: {row.retention} ({_paper(row)})"
     return _fate(name, "vendor", Result.BY_CONTRACT, Method.EXPIRY, ports, said, seen=seen)
 
