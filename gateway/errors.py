@@ -88,6 +88,23 @@ class NotAcceptedError(DoorError):
     status: ClassVar[int] = 503
 
 
+class ProblemError(GatewayError):
+    """
+    What the admin API answers in place of what was asked.
+
+    *status* is HTTP's, *code* ours; *field* names the input at fault, *reasons* are the rules'.
+    """
+
+    def __init__(
+        self, status: int, code: str, *, field: str = "", reasons: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.reasons = reasons
+
+
 class AudioError(GatewayError):
     """Root of what can be wrong with a voice note; *code* is a stable reason code."""
 

@@ -150,6 +150,9 @@ class Metrics:
         self._dead = self._counter("dead_letters", "Jobs put among the dead letters", "reason")
         self._handovers = self._counter("handovers", "Handed over to a human", "reason")
 
+        self._strangers = self._counter(
+            "admin_unauthorized", "Requests to the admin API without a token that it knows"
+        )
         self._findings = self._counter(
             "findings", "Differences between declared and observed", "processor", "kind", "severity"
         )
@@ -244,6 +247,10 @@ class Metrics:
     def handed_over(self, reason: str) -> None:
         """Count a handover to a human."""
         self._handovers.labels(self._reasons(reason)).inc()
+
+    def unauthorized(self) -> None:
+        """Count a request to the admin API without a token that it knows."""
+        self._strangers.inc()
 
     def found(self, processor: str, kind: str, severity: str) -> None:
         """Count a difference between what a processor declares and what was seen of it."""

@@ -27,13 +27,15 @@ from pydantic import (
 )
 
 from gateway import addresses, secretfile
-from gateway.secretfile import Secret
+from gateway.secretfile import Secret, SecretFile
+from policy.access import Role
 
 GRAPH_URL = "https://graph.facebook.com/v23.0"
 MEDIA_HOSTS = ("lookaside.fbsbx.com",)
 RAW_LIMIT_S = 86_340  # under a day, with a minute to spare
 MAX_PORT = 65_535
 YEAR_S = 366 * 86_400
+TOKEN_LENGTH = 32
 PURPOSES = ("analytics", "human_review", "training", "transfer_abroad")
 """What may be asked beside the main purpose; each has its own words (`gateway.phrases`)."""
 GROUNDS = ("adequacy", "scc", "bcr", "explicit-consent")
@@ -483,10 +485,41 @@ class Probe(Section):
     every_seconds: Annotated[StrictInt, Field(ge=0, le=86_400)] | None = None
 
 
+def _long(secret: SecretFile) -> SecretFile:
+    if len(secret.value) < TOKEN_LENGTH:
+        raise ValueError(f"must hold at least {TOKEN_LENGTH} characters (openssl rand -hex 32)")
+    return secret
+
+
+class Person(Section):
+    """Somebody who may ask for things over HTTP: a name for the record, a role, whose they are."""
+
+    name: Id
+    role: Role
+    tenant: Id
+    token_file: Annotated[Secret, AfterValidator(_long)]
+
+
 class Admin(Section):
-    """The bearer token of /metrics and the admin endpoints; left out: they are not served."""
+    """
+    The bearer token of /metrics, and the people of the admin API; left out: neither is served.
+
+    A token stands for one person alone, so that the record names who it was.
+    """
 
     token_file: Secret | None = None
+    people: tuple[Person, ...] = ()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        tokens = [person.token_file.value for person in self.people]
+        if self.people and self.token_file is not None:
+            tokens.append(self.token_file.value)
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two entries have one token (give each person a token of their own)")
+        if len({person.name for person in self.people}) < len(self.people):
+            raise ValueError("people: a name is used twice (each person has one, and one token)")
+        return self
 
 
 def sections_of(annotation: Any) -> Iterator[type[Section]]:

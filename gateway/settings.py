@@ -40,6 +40,7 @@ from gateway.sections import (
     WhatsApp,
     Worker,
 )
+from policy.access import PLATFORM
 
 __all__ = ["Cell", "Mode", "Services", "Settings", "Tenant", "WhatsApp", "load"]
 
@@ -111,7 +112,7 @@ def load(path: Path) -> Settings:
     """Read the settings file at *path*; raise `SettingsError` with every fault in it."""
     raw = _read(path)
     context = {"base": path.resolve().parent, "mode": _mode(raw)}
-    faults = [*_missing_services(raw), *_duplicates(raw)]
+    faults = [*_missing_services(raw), *_duplicates(raw), *_strangers(raw)]
     try:
         settings = Settings.model_validate(raw, context=context)
     except ValidationError as exc:
@@ -166,6 +167,18 @@ def _duplicates(raw: Mapping[str, Any]) -> Iterator[str]:
                 f"tenants[{index}].whatsapp.phone_number_ids: one is tenants[{owner[number]}]'s "
                 "(a number belongs to one tenant)"
             )
+
+
+def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one fault per person of a tenant that this cell does not have."""
+    admin, tenants = raw.get("admin"), raw.get("tenants")
+    people = admin.get("people") if isinstance(admin, dict) else None
+    listed = tenants if isinstance(tenants, list) else []
+    known = {tenant.get("id") for tenant in listed if isinstance(tenant, dict)} | {PLATFORM}
+    for index, person in enumerate(people if isinstance(people, list) else []):
+        whose = person.get("tenant") if isinstance(person, dict) else None
+        if isinstance(whose, str) and whose not in known:
+            yield f"admin.people[{index}].tenant: no tenant of this cell (name one's id)"
 
 
 def _numbers(tenant: Mapping[str, Any]) -> set[str]:

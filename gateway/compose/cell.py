@@ -38,12 +38,14 @@ from gateway.compose.egress import WORLD, Outside
 from gateway.compose.engines import engines, rehearse
 from gateway.compose.rules import Rules, probe, registry, rules
 from gateway.compose.surroundings import crash_at, now
-from gateway.console import bundle, health
+from gateway.console import admin, bundle, health, wire
 from gateway.console.bundle import Offer
+from gateway.console.call import Console
 from gateway.console.health import Check, Vitals
+from gateway.console.people import People
 from gateway.crossing import Arriving, Departures
 from gateway.erasures import Erasures
-from gateway.errors import DoorError
+from gateway.errors import DoorError, ProblemError
 from gateway.findings import Findings
 from gateway.forwards import Forwards
 from gateway.inbox import Inbox
@@ -82,6 +84,7 @@ class Cell:
     doors: Doors
     vitals: Vitals
     offer: Offer
+    console: Console
 
 
 def app(settings: Settings) -> Starlette:
@@ -91,7 +94,12 @@ def app(settings: Settings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         async with cell(settings) as built:
             log.get().info("cell.ready", cell=settings.cell.id, region=settings.cell.region)
-            yield {"doors": built.doors, "vitals": built.vitals, "offer": built.offer}
+            yield {
+                "doors": built.doors,
+                "vitals": built.vitals,
+                "offer": built.offer,
+                "console": built.console,
+            }
             log.get().info("cell.stopping", cell=settings.cell.id)
 
     return Starlette(
@@ -101,8 +109,9 @@ def app(settings: Settings) -> Starlette:
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
             Route(bundle.PATH, bundle.serve),
+            *(admin.routes() if settings.admin.people else ()),
         ],
-        exception_handlers={DoorError: webhook.refused},
+        exception_handlers={DoorError: webhook.refused, ProblemError: wire.refused},
         lifespan=lifespan,
     )
 
@@ -186,7 +195,8 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         "policy_stale": lambda: ruled.age() >= STALE_S,
         "probe_ended": lambda: not probing.alive,
     }
-    return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer)
+    console = Console(ports=ports, people=People(settings.admin.people))
+    return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer, console=console)
 
 
 async def _parts(
@@ -230,6 +240,7 @@ async def _parts(
         keys=keys,
         consents=SqlConsents(engine),
         decide=ruled.decide,
+        ask_access=ruled.ask_access,
         asks_transfer_consent=ruled.asks_transfer_consent,
         decisions=decisions,
         processors={row.id: row for row in ruled.registry},

@@ -48,7 +48,7 @@ def test_the_example_loads(page: Path, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     for name in files_of(example):
         secret = tmp_path / "secrets" / Path(name).name
-        secret.write_text("secret")
+        secret.write_text(f"secret-of-a-test-that-is-long-enough-{name}")
         secret.chmod(0o600)
     (tmp_path / "clinic.toml").write_text("")
     (tmp_path / "cell.toml").write_text(text)

@@ -465,3 +465,68 @@ def test_a_tenant_is_found_by_its_id(write: Write) -> None:
 
     assert loaded.tenant("clinic") is loaded.tenants[0]
     assert loaded.tenant("Clinic") is None
+
+
+PEOPLE = """
+[admin]
+token_file = "admin"
+
+[[admin.people]]
+name = "d-one"
+role = "dpo"
+tenant = "clinic"
+token_file = "d-one.token"
+
+[[admin.people]]
+name = "a-two"
+role = "approver"
+tenant = "platform"
+token_file = "a-two.token"
+"""
+
+
+@pytest.fixture
+def _tokens(tmp_path: Path) -> None:
+    for name in ("d-one.token", "a-two.token"):
+        (tmp_path / name).write_text(f"{name} {CANARY} {CANARY}")
+        (tmp_path / name).chmod(0o600)
+
+
+@pytest.mark.usefixtures("_tokens")
+def test_people_have_a_name_a_role_a_tenant_and_a_token(write: Write) -> None:
+    """The record names who it was, so a token is one person's."""
+    loaded = settings.load(write(DEVELOPMENT + PEOPLE))
+
+    first, second = loaded.admin.people
+    assert (first.name, first.role, first.tenant) == ("d-one", "dpo", "clinic")
+    assert second.tenant == "platform"
+    assert CANARY not in repr(first)
+
+
+@pytest.mark.usefixtures("_tokens")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"a-two.token"', '"d-one.token"', "two entries have one token"),
+        ('"admin"', '"d-one.token"', "two entries have one token"),
+        ('"a-two"', '"d-one"', "a name is used twice"),
+        ('"dpo"', '"boss"', "admin.people[0].role"),
+        ('"platform"', '"elsewhere"', "admin.people[1].tenant: no tenant of this cell"),
+        ('"d-one"', '"Ada L."', "admin.people[0].name"),
+        ('token_file = "a-two.token"', 'token = "x"', "never inline"),
+    ],
+)
+def test_people_who_cannot_be_told_apart_are_a_fault(
+    write: Write, old: str, new: str, said: str
+) -> None:
+    """A scraper with a person's token could erase; two people with one would approve as one."""
+    assert any(said in fault for fault in faults(write(swap(DEVELOPMENT + PEOPLE, old, new))))
+
+
+@pytest.mark.usefixtures("_tokens")
+def test_a_short_token_is_a_fault(write: Write, tmp_path: Path) -> None:
+    """It could be guessed."""
+    path = write(DEVELOPMENT + PEOPLE)
+    (tmp_path / "a-two.token").write_text("x" * 31)
+
+    assert any("at least 32 characters" in fault for fault in faults(path))

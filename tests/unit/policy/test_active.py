@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from support.policy_world import QUESTION
+from support.policy_world import NOW, QUESTION
 from support.publishing import two_laws
 
+from policy.access import Action, Permitted, Reading, Request, Role
 from policy.active import Active, Release
 from policy.bundle import Bundle
 from policy.embedded import EmbeddedEngine
@@ -148,6 +149,39 @@ async def test_a_server_does_not_swap_back() -> None:
     assert isinstance(found, Undecided)
     assert found.reasons == ("answer.revision",)
     assert strange == ["asked"]
+
+
+ERASE = Request(
+    actor="u_1",
+    role=Role.DPO,
+    tenant="acme",
+    action=Action.ERASE,
+    object="s_1",
+    owner="acme",
+    purpose=Reading.RIGHTS,
+)
+
+
+async def test_who_may_do_what_follows_the_same_swap() -> None:
+    """A role that a new release took away must not live on beside it."""
+    server, strange = Server(NEW), []
+    active = Active(
+        Release(facts=OLD.facts, engine=server),
+        strange=lambda: strange.append("asked"),
+        deadline_s=10,
+    )
+
+    unexpected = await active.access(ERASE, now=NOW)
+    await active.stage(Release(facts=NEW.facts, engine=server))
+    swapped = await active.access(ERASE, now=NOW)
+    await server.aclose()
+
+    assert isinstance(unexpected, Undecided)
+    assert unexpected.reasons == ("answer.revision",)
+    assert strange == ["asked"]
+    assert isinstance(swapped, Permitted)
+    assert swapped.provenance.revision == NEW.revision
+    assert active.facts == NEW.facts
 
 
 async def test_what_was_unstaged_is_not_expected() -> None:
