@@ -26,6 +26,7 @@ WRONG: dict[str, list[str]] = {
     "one letter less": [DPO[:-1]],
     "in words of its own": [f"bearer  {token('dpo')}"],
     "another scheme": [f"Basic {token('dpo')}"],
+    "another scheme as long": [f"Negoti {token('dpo')}"],
     "bare": [token("dpo")],
     "two": [DPO, DPO],
     "A10 alg none": ["Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJkcG8ifQ."],
@@ -96,13 +97,13 @@ async def test_a_body_without_a_length_is_cut_off_too(office: Office) -> None:
     """A sender that says nothing of its length must not fill the memory."""
     sent = 0
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def long() -> AsyncIterator[bytes]:
         nonlocal sent
-        while True:
+        while sent < 100:
             sent += 1
             yield b" " * 4096
 
-    answer = await office.ask("POST", PATH, content=endless(), headers={"content-type": JSON})
+    answer = await office.ask("POST", PATH, content=long(), headers={"content-type": JSON})
 
     assert answer.status_code == 413
     assert sent <= wire.MAX_BODY // 4096 + 2
