@@ -17,7 +17,7 @@ from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import Response
 
-from gateway import db, erasures, subjects
+from gateway import db, erasure, subjects
 from gateway.console import cursor
 from gateway.console.call import Call, Endpoint, may
 from gateway.console.wire import HEADERS, Field, flag, one_of, shaped, told
@@ -31,7 +31,6 @@ FLOOR_S = 0.25
 """How long an answer to a request takes at least: longer than a transaction and a leaf do."""
 MOST = 100
 USUAL = 50
-TRIGGERS = tuple(name for name in erasures.TRIGGERS if name != "restore")
 
 _IDENT = re.compile(r"e_[0-9a-f]{32}")
 _LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,64}")
@@ -55,7 +54,7 @@ async def begin(call: Call) -> Response:
     owner = await subjects.known(ports.engine, subject)
     ident = f"e_{secrets.token_hex(16)}"
     if await may(call, Action.ERASE, subject, owner):
-        ident = await erasures.ask(
+        ident = await erasure.ask(
             ports.engine,
             subject,
             call.person.tenant,
@@ -86,7 +85,7 @@ async def listed(call: Call) -> Response:
 async def one(call: Call) -> Response:
     """Return how far an erasure is."""
     row = await _mine(call)
-    found = await erasures.find(call.console.ports.engine, row.id)
+    found = await erasure.find(call.console.ports.engine, row.id)
     steps = found.facts.steps if found is not None else ()
     passed = [{"step": name, "at": at.isoformat()} for name, at in steps]
     return told(_summary(row) | {"steps": passed})
@@ -95,10 +94,10 @@ async def one(call: Call) -> Response:
 async def certificate(call: Call) -> Response:
     """Return the certificate, as it was signed."""
     row = await _mine(call)
-    found = await erasures.certificate(call.console.ports.engine, row.id)
+    found = await erasure.certificate(call.console.ports.engine, row.id)
     if found is None:
         raise ProblemError(404, "certificate.none")
-    return Response(found, media_type="application/jose+json", headers=HEADERS)
+    return Response(found, media_type="application/json", headers=HEADERS)
 
 
 async def _mine(call: Call) -> Row[Any]:
@@ -164,7 +163,7 @@ ENDPOINTS = (
         body={
             "subject": Field(fits=shaped(r"s_[0-9a-f]{32}")),
             "because": Field(fits=_reason),
-            "trigger": Field(fits=one_of(*TRIGGERS), default="request"),
+            "trigger": Field(fits=one_of(*erasure.TRIGGERS), default="request"),
             "urgent": Field(fits=flag, default=False),
         },
     ),

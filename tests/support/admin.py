@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from support.desk import TENANT, Desk
 
 from audit.model import Event
-from gateway import erasures, sections
+from gateway import erasure, sections
 from gateway.console import admin, wire
 from gateway.console.call import Console
 from gateway.console.people import People
@@ -74,7 +74,7 @@ class Office:
 
     async def begun(self, tenant: str = TENANT) -> str:
         """Return an erasure of *tenant* that was asked for, of somebody new."""
-        return await erasures.ask(
+        return await erasure.ask(
             self.desk.ports.engine,
             await self.somebody(tenant),
             tenant,
