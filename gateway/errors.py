@@ -88,6 +88,14 @@ class NotAcceptedError(DoorError):
     status: ClassVar[int] = 503
 
 
+class ApprovalError(GatewayError):
+    """A request for approval is not one that can be approved now; *code* says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class ProblemError(GatewayError):
     """
     What the admin API answers in place of what was asked.

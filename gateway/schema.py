@@ -304,6 +304,36 @@ positions = Table(
     Column("size", BigInteger, nullable=False),
 )
 
+# What one person wants to do and others must approve; used once, or never.
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("object", String(128), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index("access_requests_by_digest", "digest", "asked_at"),
+)
+
+# Who approved one: each person once.
+access_approvals = Table(
+    "access_approvals",
+    metadata,
+    Column("request", String(34), primary_key=True),
+    Column("approver", String(64), primary_key=True),
+    Column("role", String(32), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
 # Whom nothing old may come back of: keyed hashes of the numbers and user ids of the erased.
 tombstones = Table(
     "tombstones",

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from audit.trail import Trail
 from gateway import (
+    approvals,
     assistant,
     certificates,
     crashpoint,
@@ -150,7 +151,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     sweeper = Sweeper(
         ports,
         owner=owner,
-        chores=[relay.forget, erasures.prune],
+        chores=[relay.forget, erasures.prune, lambda: approvals.forget(ports.engine, now())],
         noting=noted,
         keeping=keeping.tick if keeping else None,
         erasing=erasures.tick,

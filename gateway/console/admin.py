@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from audit.errors import AppendError
 from gateway import log
-from gateway.console import erasures, wire
+from gateway.console import erasures, requests, wire
 from gateway.console.call import Call, Console, Endpoint
 from gateway.errors import ProblemError
 
-ENDPOINTS: tuple[Endpoint, ...] = (*erasures.ENDPOINTS,)
+ENDPOINTS: tuple[Endpoint, ...] = (*erasures.ENDPOINTS, *requests.ENDPOINTS)
 
 
 def routes() -> list[Route]:

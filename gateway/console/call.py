@@ -101,7 +101,7 @@ async def ask(call: Call, wanted: Request) -> Permitted | Denied:
 
 
 async def denied(
-    call: Call, action: Action, target: str, reasons: tuple[str, ...], decision: str
+    call: Call, action: Action, target: str, reasons: tuple[str, ...], decision: str | None
 ) -> None:
     """Put a denial on record before anybody hears of it."""
     # Among their own tenant's leaves, this one would tell whose the other thing is.
@@ -126,15 +126,16 @@ async def on_record(
     target: str,
     *,
     tenant: str,
-    decision: str,
+    decision: str | None,
     outcome: str,
     told: Mapping[str, Any],
+    ident: str = "",
 ) -> None:
-    """Put on record what the person asked for or did, and by which decision."""
+    """Put on record what the person asked for or did; once for an *ident*, however often."""
     detail = {"basis": "observed", "object": target, "role": str(call.person.role), **told}
     await call.console.ports.trail.append(
         Event(
-            id=f"x_{secrets.token_hex(16)}",
+            id=ident or f"x_{secrets.token_hex(16)}",
             type=kind,
             at=call.console.ports.now(),
             tenant=tenant,

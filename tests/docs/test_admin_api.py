@@ -8,7 +8,7 @@ import pytest
 from support.admin import Office
 from support.desk import TENANT
 
-from gateway.console import admin, wire
+from gateway.console import admin, requests, wire
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "admin-api.md").read_text()
@@ -61,10 +61,26 @@ async def test_what_is_answered_is_listed(office: Office) -> None:
             assert f"`{name}`" in SECTIONS[f"{section} /admin/v1/erasures"], name
 
 
+@pytest.mark.anyio
+async def test_what_a_request_answers_is_listed(office: Office) -> None:
+    """Who approves must find every part of what they approve on the page."""
+    body = {"action": "export", "object": f"a_{'1' * 32}"}
+
+    begun = (await office.ask("POST", "/admin/v1/requests", "exporter", json=body)).json()
+    one = (await office.ask("GET", begun["status"], "approver")).json()
+
+    assert rows(SECTIONS["GET /admin/v1/requests/{ident}"]) == list(one)
+    assert set(begun) == {*one, "status"}
+    for action in requests.ACTIONS:
+        assert f'`"{action}"`' in SECTIONS["POST /admin/v1/requests"], action
+
+
 def _problems() -> Iterator[tuple[str, str]]:
     """Yield every status and code that the console's modules raise."""
     for path in sorted((ROOT / "gateway" / "console").glob("*.py")):
         yield from re.findall(r'ProblemError\(\s*(\d{3}), "([a-z_.]+)"', path.read_text())
+    store = (ROOT / "gateway" / "approvals.py").read_text()
+    yield from (("409", code) for code in re.findall(r'ApprovalError\("([a-z_.]+)"', store))
 
 
 def test_every_code_is_listed_under_its_status() -> None:

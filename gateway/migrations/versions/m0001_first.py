@@ -273,6 +273,34 @@ def _gateway() -> None:
         sa.PrimaryKeyConstraint("subject"),
     )
     op.create_table(
+        "access_requests",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("role", sa.String(length=32), nullable=False),
+        sa.Column("action", sa.String(length=32), nullable=False),
+        sa.Column("object", sa.String(length=128), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("purpose", sa.String(length=32), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "access_requests_by_digest", "access_requests", ["digest", "asked_at"], unique=False
+    )
+    op.create_table(
+        "access_approvals",
+        sa.Column("request", sa.String(length=34), nullable=False),
+        sa.Column("approver", sa.String(length=64), nullable=False),
+        sa.Column("role", sa.String(length=32), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("request", "approver"),
+    )
+    op.create_table(
         "tombstones",
         sa.Column("erasure", sa.String(length=34), nullable=False),
         sa.Column("alias", sa.String(length=64), nullable=False),
