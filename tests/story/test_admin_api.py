@@ -1,5 +1,6 @@
 """A DPO asks a running cell over HTTP to forget a person."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.cell import NOTE, Town
 from support.stage import ADMIN, agree, get, metrics, received, secret, staged, until
 
 from gateway.demo.graph import GraphWorld
+from gateway.erasure import STEPS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -54,8 +56,15 @@ async def asked(town: Town, subject: str, who: str) -> httpx2.Response:
     return found
 
 
+async def certified(town: Town, status: str) -> bytes | None:
+    """Return the certificate of the erasure at *status*, once there is one."""
+    path = f"{status}/certificate"
+    answer = await get(town, path, authorization=f"Bearer {token('d-one')}")
+    return answer.content if answer.status_code == httpx2.codes.OK else None
+
+
 async def test_a_person_is_erased_by_request_over_http(town: Town) -> None:
-    """From the request on it is on its way, and whoever may not ask is on record."""
+    """From the request to the certificate; and whoever may not ask is on record."""
     await agree(town, NOTE.read_bytes())
     await received(town, "text")
     subject = next(leaf["subject"] for leaf in await town.leaves() if leaf.get("subject"))
@@ -64,7 +73,12 @@ async def test_a_person_is_erased_by_request_over_http(town: Town) -> None:
     begun = await asked(town, subject, "d-one")
     status = await get(town, begun.json()["status"], authorization=f"Bearer {token('d-one')}")
     strange = await get(town, PATH, authorization=f"Bearer {ADMIN}")
+    certificate = await until(lambda: certified(town, begun.json()["status"]))
+    done = await get(town, begun.json()["status"], authorization=f"Bearer {token('d-one')}")
 
+    assert done.json()["done"]
+    assert json.loads(certificate)["certificate"]["verdict"]["verdict"] == done.json()["verdict"]
+    assert [each["step"] for each in done.json()["steps"]] == list(STEPS)
     assert (denied.status_code, denied.json()["reasons"]) == (403, ["role.forbidden"])
     assert begun.status_code == httpx2.codes.ACCEPTED
     assert status.json()["subject"] == subject
