@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from gateway.errors import SettingsError
 from gateway.faults import faults_of
@@ -69,6 +69,13 @@ class Settings(Section):
     egress: Egress = Egress()
     probe: Probe = Probe()
     admin: Admin = Admin()
+
+    @model_validator(mode="after")
+    def _nobodys(self) -> Self:
+        machine = self.policy.opa_token_file
+        if machine is not None and machine in [one.token_file for one in self.admin.people]:
+            raise ValueError("admin.people: one has policy.opa_token_file's token (make another)")
+        return self
 
     @property
     def production(self) -> bool:

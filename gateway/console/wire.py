@@ -25,6 +25,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 REQUIRED: Final = object()
 
 _JSON = re.compile(rb'application/json(; ?charset="?utf-8"?)?', re.IGNORECASE)
+_LENGTH = re.compile(rb"[0-9]{1,9}")
 _NAME = re.compile(r"[a-z_]{1,32}")
 
 
@@ -124,7 +125,7 @@ def _check_headers(request: Request) -> None:
         raise ProblemError(415, "body.type")
     if any(value != b"identity" for value in given[b"content-encoding"]):
         raise ProblemError(415, "body.encoded")
-    if any(not value.isdigit() or int(value) > MAX_BODY for value in given[b"content-length"]):
+    if any(not _LENGTH.fullmatch(v) or int(v) > MAX_BODY for v in given[b"content-length"]):
         raise ProblemError(413, "body.too_large")
 
 

@@ -69,6 +69,8 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "latin": (b"{}", {"content-type": f"{JSON}; charset=latin-1"}, 415, "body.type"),
     "gzip": (b"{}", {"content-encoding": "gzip"}, 415, "body.encoded"),
     "too large": (b" " * (wire.MAX_BODY + 1), {}, 413, "body.too_large"),
+    "said to be larger": (b"{}", {"content-length": "9" * 5000}, 413, "body.too_large"),
+    "no length": (b"{}", {"content-length": "-1"}, 413, "body.too_large"),
     "twice": (b'{"urgent":true,"urgent":false}', {}, 400, "json.duplicate_key"),
     "no JSON": (b"{", {}, 400, "json.syntax"),
     "no UTF-8": (b'{"because":"\xff"}', {}, 400, "json.utf8"),

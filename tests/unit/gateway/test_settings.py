@@ -524,6 +524,14 @@ def test_people_who_cannot_be_told_apart_are_a_fault(
 
 
 @pytest.mark.usefixtures("_tokens")
+def test_a_servers_token_is_no_persons(write: Write) -> None:
+    """The OPA server beside the cell holds one; it must not be able to erase."""
+    policy = '[policy]\nopa_token_file = "d-one.token"\n'
+
+    assert any("opa_token_file" in fault for fault in faults(write(DEVELOPMENT + PEOPLE + policy)))
+
+
+@pytest.mark.usefixtures("_tokens")
 def test_a_short_token_is_a_fault(write: Write, tmp_path: Path) -> None:
     """It could be guessed."""
     path = write(DEVELOPMENT + PEOPLE)
