@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 from support.admin import Office
 from support.desk import TENANT, Desk
 
@@ -61,12 +63,17 @@ async def test_two_others_are_needed_and_it_is_used_once(desk: Desk) -> None:
     assert used.detail["request"] == one.id
 
 
-async def test_of_many_uses_at_once_one_counts(desk: Desk) -> None:
-    """A11: two workers that carry out one approved export are two exports."""
-    await approved(desk, await asked(desk), "approver", "approver-two")
+async def test_of_many_at_once_one_counts(desk: Desk, each_db: AsyncEngine) -> None:
+    """A11: a person counts once; two workers that carry out one approved export are two exports."""
+    desk.with_ports(engine=each_db)
+    one = await approved(desk, await asked(desk), "approver")
 
+    votes = [approved(desk, one, "approver-two") for _ in range(20)]
+    counted = await asyncio.gather(*votes, return_exceptions=True)
     found = await asyncio.gather(*(approvals.use(EXPORT, desk.ports) for _ in range(20)))
 
+    assert sum(isinstance(each, Asked) for each in counted) == 1
+    assert sum(isinstance(each, ApprovalError) for each in counted) == 19
     assert sum(isinstance(each, Permitted) for each in found) == 1
 
 
@@ -99,6 +106,21 @@ async def test_after_a_day_it_must_be_asked_for_again(desk: Desk) -> None:
     assert isinstance(found, Denied)
     with pytest.raises(ApprovalError, match=r"request\.expired"):
         await approved(desk, one, "approver-three")
+
+
+async def test_an_old_request_is_not_revived_by_a_fresh_approval(desk: Desk) -> None:
+    """The rules look at when somebody approved; when it was asked for, only we know."""
+    one = await asked(desk)
+    desk.clock.move(timedelta(hours=24).total_seconds())
+    at = int(desk.clock().timestamp() * 1_000_000)
+    rows = [
+        {"request": one.id, "approver": name, "role": "approver", "tenant": TENANT, "at": at}
+        for name in ("approver", "approver-two")
+    ]
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(insert(access_approvals), rows)
+
+    assert isinstance(await approvals.use(EXPORT, desk.ports), Denied)
 
 
 async def test_what_the_log_refuses_is_not_used(desk: Desk) -> None:
