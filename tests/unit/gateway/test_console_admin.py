@@ -198,3 +198,13 @@ async def test_a_denial_names_who_what_and_why(office: Office) -> None:
     assert event.detail["reasons"] == ["role.forbidden"]
     assert event.detail["role"] == "auditor"
     assert event.decision is not None
+
+
+@pytest.mark.parametrize("kinds", [[], [JSON, "text/plain"]])
+async def test_a_body_has_one_type(office: Office, kinds: list[str]) -> None:
+    """Of two, a proxy may have looked at the other one."""
+    headers = [("authorization", DPO), *(("content-type", kind) for kind in kinds)]
+
+    answer = await office.http.post(PATH, headers=headers, content=b"{}")
+
+    assert (answer.status_code, answer.json()["title"]) == (415, "body.type")
