@@ -1,6 +1,6 @@
 """Everything one job may use, wired once by `gateway.compose` and passed along as a value."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +17,7 @@ from gateway.settings import Tenant
 from gateway.touch import Trail
 from gateway.whatsapp.media import Media
 from gateway.whatsapp.send import Graph
+from policy.access import Approval, Request, Verdict
 from policy.model import Asked, Decision, Question
 from policy.ports import Consents
 from residency.limits import Limits
@@ -34,6 +35,14 @@ class Decide(Protocol):
         self, question: Question, kept: Callable[[Asked], None] | None = None, /
     ) -> Decision:
         """Return the decision; it never raises for want of an answer (`Undecided`)."""
+        ...
+
+
+class AskAccess(Protocol):
+    """Asks the rules who may do what, given the *approvals* of other people."""
+
+    async def __call__(self, request: Request, approvals: Sequence[Approval] = (), /) -> Verdict:
+        """Return the verdict; it never raises for want of an answer (`Undecided`)."""
         ...
 
 
@@ -59,6 +68,7 @@ class Ports:
     keys: Keys
     consents: Consents
     decide: Decide
+    ask_access: AskAccess
     decisions: Decisions
     processors: Mapping[str, Processor]
     health: Health

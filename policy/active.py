@@ -1,21 +1,24 @@
 """
 The release in force: facts and engine behind one reference.
 
-- A decision ends with the release it began with; an engine is closed after its last use.
+- A decision, or a verdict on who may do what, ends with the release it began with; an engine is
+  closed after its last use.
 - A server swaps by itself. Until it does, its answers are held against the release in force;
   when it first answers with the *staged* one, which has passed the same gate, that one is in
   force from then on. An answer of any other revision is undecided: nothing is ever mixed.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from policy import decide
-from policy.model import Asked, Decision, Facts, Question
+from policy import access, decide
+from policy.access import Approval, Request, Verdict
+from policy.model import Asked, Decision, Facts, Question, Undecided
 from policy.ports import PolicyEngine
 
 Kept = Callable[[Asked], None]
+Found = TypeVar("Found", bound=Decision | Verdict)
 OTHER_REVISION = ("answer.revision",)  # only an undecided answer has this reason
 
 
@@ -29,29 +32,17 @@ class Release:
     _users: int = field(default=0, init=False)
     _over: bool = field(default=False, init=False)
 
-    async def decide(
-        self,
-        question: Question,
-        others: tuple["Release", ...],
-        kept: Kept | None,
-        deadline_s: float,
-    ) -> Decision:
-        """Return the decision, by the facts of this release or of that other which answered."""
+    async def ask(
+        self, others: tuple["Release", ...], by: Callable[[PolicyEngine, Facts], Awaitable[Found]]
+    ) -> Found:
+        """Return what *by* finds by the facts of this release or of that other which answered."""
         self._users += 1
         try:
-            heard, asked = _Heard(self.engine), list[Asked]()
+            heard = _Heard(self.engine)
             for release in (self, *others):
-                found = await decide.decide(
-                    question,
-                    heard,
-                    facts=release.facts,
-                    deadline_s=deadline_s,
-                    kept=asked.append,
-                )
-                if found.reasons != OTHER_REVISION:
+                found = await by(heard, release.facts)
+                if not _of_another(found):
                     break
-            if kept is not None and asked:
-                kept(asked[-1])
             return found
         finally:
             self._users -= 1
@@ -104,9 +95,39 @@ class Active:
 
     async def decide(self, question: Question, kept: Kept | None = None) -> Decision:
         """Return what the release in force decides on *question*; *kept* as in `decide.decide`."""
+        asked: list[Asked] = []
+
+        async def by(engine: PolicyEngine, facts: Facts) -> Decision:
+            return await decide.decide(
+                question, engine, facts=facts, deadline_s=self._deadline_s, kept=asked.append
+            )
+
+        found = await self._ask(by)
+        if kept is not None and asked:
+            kept(asked[-1])
+        return found
+
+    async def access(
+        self, request: Request, *, now: int, approvals: Sequence[Approval] = ()
+    ) -> Verdict:
+        """Return what the release in force says to *request* at *now* (epoch seconds)."""
+
+        async def by(engine: PolicyEngine, facts: Facts) -> Verdict:
+            return await access.verdict(
+                request,
+                engine,
+                facts=facts,
+                now=now,
+                approvals=approvals,
+                deadline_s=self._deadline_s,
+            )
+
+        return await self._ask(by)
+
+    async def _ask(self, by: Callable[[PolicyEngine, Facts], Awaitable[Found]]) -> Found:
         held = self._held
-        found = await held[0].decide(question, held[1:], kept, self._deadline_s)
-        if found.reasons == OTHER_REVISION:
+        found = await held[0].ask(held[1:], by)
+        if _of_another(found):
             self._strange()
         elif found.provenance.revision != held[0].facts.revision and self._held is held:
             self._held = held[1:]
@@ -134,6 +155,10 @@ class Active:
         """Close what is held."""
         for release in self._held:
             await release.retire()
+
+
+def _of_another(found: Decision | Verdict) -> bool:
+    return isinstance(found, Undecided) and found.reasons == OTHER_REVISION
 
 
 class _Heard:

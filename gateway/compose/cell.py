@@ -230,6 +230,7 @@ async def _parts(
         keys=keys,
         consents=SqlConsents(engine),
         decide=ruled.decide,
+        ask_access=ruled.ask_access,
         asks_transfer_consent=ruled.asks_transfer_consent,
         decisions=decisions,
         processors={row.id: row for row in ruled.registry},

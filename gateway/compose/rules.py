@@ -1,6 +1,6 @@
 """What the cell enforces: registry, laws and tenants' tightenings, in one bundle on one engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,9 +11,10 @@ from gateway.compose import publication
 from gateway.compose.surroundings import now
 from gateway.console.bundle import Offer
 from gateway.errors import MissingPartError
-from gateway.ports import Decide
+from gateway.ports import AskAccess, Decide
 from gateway.settings import Settings
 from policy import archive, bundle, jurisdictions
+from policy.access import Approval, Request, Verdict
 from policy.bundle import Bundle
 from policy.fetch import Way, straight
 from policy.model import HANDED, Asked, Decision, Question, Stage
@@ -36,6 +37,7 @@ class Rules:
     revision: str
     engine: str
     decide: Decide
+    ask_access: AskAccess
     asks_transfer_consent: bool
     age: Callable[[], int]
     following: Callable[[], bool]
@@ -53,11 +55,16 @@ async def rules(settings: Settings, stack: AsyncExitStack, way: Way = straight) 
         # How old the bundle is, only who follows it knows.
         return await follower.active.decide(replace(question, bundle_age=follower.age), kept)
 
+    async def ask_access(request: Request, approvals: Sequence[Approval] = ()) -> Verdict:
+        at = int(now().timestamp())
+        return await follower.active.access(request, now=at, approvals=approvals)
+
     return Rules(
         registry=known,
         revision=follower.revision,
         engine=follower.active.engine,
         decide=ask,
+        ask_access=ask_access,
         # The next release may look at it, whatever this one does.
         asks_transfer_consent=built is None or built.facts.asks_transfer_consent,
         age=lambda: follower.age,

@@ -48,7 +48,8 @@ from gateway.whatsapp.media import Media
 from gateway.whatsapp.payload import Content, Identity, Message, Parsed, Status, Text, VoiceNote
 from gateway.whatsapp.send import Graph
 from gateway.worker import Worker
-from policy import decide
+from policy import access, decide
+from policy.access import Approval, Request, Verdict
 from policy.bundle import Bundle
 from policy.consents.sql import SqlConsents
 from policy.embedded import EmbeddedEngine
@@ -359,6 +360,12 @@ async def _open(
     async def ask(question: Question, kept: Callable[[Asked], None] | None = None) -> Decision:
         return await decide.decide(question, rules, facts=bundle.facts, deadline_s=10, kept=kept)
 
+    async def ask_access(request: Request, approvals: Sequence[Approval] = ()) -> Verdict:
+        at = int(clock().timestamp())
+        return await access.verdict(
+            request, rules, facts=bundle.facts, now=at, approvals=approvals, deadline_s=10
+        )
+
     broker = Egress(development=True)
     await broker.start()
     stack.push_async_callback(broker.aclose)
@@ -381,6 +388,7 @@ async def _open(
         keys=keys,
         consents=SqlConsents(engine),
         decide=ask,
+        ask_access=ask_access,
         decisions=decisions,
         processors=rows,
         health=Health(),
