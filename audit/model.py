@@ -19,7 +19,11 @@ from typing import Any
 class EventType(StrEnum):
     """What happened, as ``noun.verb``; kept sorted."""
 
+    ACCESS_APPROVED = "access.approved"
+    ACCESS_ASKED = "access.asked"
+    ACCESS_DENIED = "access.denied"
     ACCESS_EXPORTED = "access.exported"
+    ACCESS_USED = "access.used"
     ARTIFACT_DESTROYED = "artifact.destroyed"
     ARTIFACT_STORED = "artifact.stored"
     CONSENT_ASKED = "consent.asked"

@@ -65,7 +65,7 @@ _OPTIONAL: dict[str, type] = {
 _TYPES = frozenset(
     f"{noun}.{verb}"
     for noun, verbs in {
-        "access": ("exported",),
+        "access": ("approved", "asked", "denied", "exported", "used"),
         "artifact": ("destroyed", "stored"),
         "consent": ("asked", "expired", "granted", "refused", "renewed", "withdrawn"),
         "erasure": ("certified", "executed", "hardened", "requested"),

@@ -385,6 +385,16 @@ def _libraries() -> None:
         "retention_unrecorded", "retention", ["state", "recorded_at", "done_at"], unique=False
     )
     op.create_table(
+        "hold_requests",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("verb", sa.String(length=16), nullable=False),
+        sa.Column("said", sa.LargeBinary(), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("fault", sa.String(length=512), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "holds",
         sa.Column("id", sa.String(length=34), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),

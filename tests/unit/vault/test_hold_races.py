@@ -30,8 +30,8 @@ from vault.tables import held as copies
 from vault.tables import retention
 
 RACES = 1_000
-STORED = 200
-ERASED = 200
+STORED = 100
+ERASED = 100
 HEAD_START_S = 0.02
 NOTE = b"OggS where was this recording at 14:14"
 DAY = timedelta(hours=12)
