@@ -29,10 +29,10 @@ from vault.retention import sweep
 from vault.tables import held as copies
 from vault.tables import retention
 
-RACES = 1_000
+RACES = 500  # on each database
 STORED = 100
 ERASED = 100
-HEAD_START_S = 0.02
+HEAD_START_S = 0.01
 NOTE = b"OggS where was this recording at 14:14"
 DAY = timedelta(hours=12)
 LATER = START + timedelta(days=30)
