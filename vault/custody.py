@@ -31,7 +31,7 @@ from vault.errors import (
 )
 from vault.held import kek_of
 from vault.keys import Keys, derive
-from vault.model import Artifact, Copied, HoldState, Kind, Label, Tombstone
+from vault.model import Artifact, HoldState, Kind, Label, Tombstone, WrappedKey
 from vault.ports import Objects
 
 LONGEST_RAW_AUDIO = timedelta(hours=24, seconds=-1)
@@ -247,7 +247,7 @@ class Custody:
         }
         await ledger.announce(self.engine, row, int(due.timestamp()))
         await self.objects.put(name, sealed)
-        if not await self._keep(label, epoch, name, key, instead_of):
+        if not await self._keep(label.artifact, name, key, instead_of):
             await self.objects.delete(name)
             raise CustodyError(f"{label.artifact}: destroyed or stored by another meanwhile")
         kept = await self.describe(label.artifact)
@@ -255,17 +255,15 @@ class Custody:
             raise GoneError(f"{label.artifact}: destroyed")
         return kept
 
-    async def _keep(
-        self, label: Label, epoch: str, name: str, key: bytes, instead_of: str | None
-    ) -> bool:
+    async def _keep(self, artifact: str, name: str, key: bytes, instead_of: str | None) -> bool:
         """Note that the object is durable, and give each hold that covers it a copy of *key*."""
-        copies: dict[str, Copied] = {}
+        copies: dict[str, WrappedKey] = {}
         for _ in range(MOST_TRIES):
             at = int(self.now().timestamp())
             try:
                 return await ledger.keep(
                     self.engine,
-                    label.artifact,
+                    artifact,
                     name,
                     instead_of=instead_of,
                     at=at,
@@ -273,9 +271,8 @@ class Custody:
                 )
             except ledger.UncopiedError as exc:
                 for hold in exc.holds:
-                    wrapped = await self.keys.copy(key, label.artifact, kek_of(hold))
-                    copies[hold] = Copied(epoch=epoch, wrapped=wrapped)
-        raise CustodyError(f"{label.artifact}: holds are placed faster than it is stored")
+                    copies[hold] = await self.keys.copy(key, artifact, kek_of(hold))
+        raise CustodyError(f"{artifact}: holds are placed faster than it is stored")
 
     async def _destroy(self, artifact: str, reason: str) -> Tombstone:
         row = await ledger.begin_end(self.engine, artifact)

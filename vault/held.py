@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.model import Copied, HoldState
+from vault.model import HoldState, WrappedKey
 from vault.tables import (
     artifacts,
     ending_keks,
@@ -64,26 +64,23 @@ async def lasting(tx: AsyncConnection, found: Iterable[str]) -> set[str]:
     return set(rows.scalars())
 
 
-async def take(tx: AsyncConnection, hold: str, copies: Mapping[str, Copied], at: int) -> set[str]:
+async def take(tx: AsyncConnection, hold: str, copies: Mapping[str, WrappedKey], at: int) -> None:
     """
-    Let *hold* keep those of *copies* (by artifact) that can still be kept at *at*; return them.
+    Let *hold* keep those of *copies* (by artifact), their clocks locked, that can still be kept.
 
-    Not what is destroyed, being destroyed or overdue, nor what an erasure has closed already,
-    unless another hold that was placed keeps it.
+    Not what is destroyed, being destroyed or overdue *at* this time, nor what an erasure has closed
+    already, unless another hold that was placed keeps it.
     """
-    await lock(tx, copies)
     await _lock_keys(tx, copies)
     kept: set[str] = set()
     for some in _portions(sorted(copies)):
-        for row in await tx.execute(_keepable(some, at)):
-            if row.epoch == copies[row.id].epoch:
-                kept.add(row.id)
+        kept.update((await tx.execute(_keepable(some, at))).scalars())
+    # What was stored meanwhile has its copy already, of the key that it was sealed with.
     already = await _already(tx, hold)
     for some in _portions(sorted(kept - already)):
         await tx.execute(insert(held), [_row(ident, hold, copies[ident]) for ident in some])
         free = and_(retention.c.artifact.in_(some), retention.c.hold.is_(None))
         await tx.execute(update(retention).where(free).values(hold=hold))
-    return kept
 
 
 async def name(tx: AsyncConnection, hold: str) -> None:
@@ -120,7 +117,7 @@ def _keepable(some: Sequence[str], at: int) -> Select[Any]:
     a, r = artifacts.c, retention.c
     lives = and_(r.due_at > at, subject_keys.c.ciphertext.is_not(None))
     return (
-        select(a.id, a.epoch)
+        select(a.id)
         .join(retention, r.artifact == a.id)
         .join(subject_keys, subject_keys.c.subject == a.subject, isouter=True)
         .join(holds, holds.c.id == r.hold, isouter=True)
@@ -144,8 +141,7 @@ async def _lock_keys(tx: AsyncConnection, idents: Iterable[str]) -> None:
         await tx.execute(rows.order_by(subject_keys.c.subject).with_for_update(read=True))
 
 
-def _row(artifact: str, hold: str, copied: Copied) -> dict[str, object]:
-    wrapped = copied.wrapped
+def _row(artifact: str, hold: str, wrapped: WrappedKey) -> dict[str, object]:
     return {
         "artifact": artifact,
         "hold": hold,

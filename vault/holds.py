@@ -23,7 +23,7 @@ from vault import held, ledger, orders
 from vault.custody import Custody
 from vault.errors import GoneError, HoldError
 from vault.held import LIVE, kek_of
-from vault.model import Artifact, Copied, Ended, Hold, HoldState, Scope, Taken, WrappedKey
+from vault.model import Artifact, Ended, Hold, HoldState, Scope, Taken, WrappedKey
 from vault.tables import artifacts, holds, reading
 from vault.tables import held as copies_table
 
@@ -181,18 +181,17 @@ async def _covered(engine: AsyncEngine, scope: Scope) -> list[Row[Any]]:
     return found
 
 
-async def _copies(custody: Custody, hold: str, found: Sequence[Row[Any]]) -> dict[str, Copied]:
+async def _copies(custody: Custody, hold: str, found: Sequence[Row[Any]]) -> dict[str, WrappedKey]:
     """Return a copy of the key of each that can still be read, wrapped for *hold*."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def copy(row: Row[Any]) -> tuple[str, Copied] | None:
+    async def copy(row: Row[Any]) -> tuple[str, WrappedKey] | None:
         async with gate:
             try:
                 key = await _key(custody, row)
             except GoneError:
                 return None
-            wrapped = await custody.keys.copy(key, row.id, kek_of(hold))
-            return row.id, Copied(epoch=row.epoch, wrapped=wrapped)
+            return row.id, await custody.keys.copy(key, row.id, kek_of(hold))
 
     living = [row for row in found if row.state in {"storing", "kept"}]
     made = await asyncio.gather(*(copy(row) for row in living))

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault import held
 from vault.errors import CustodyError, GoneError, LabelError
-from vault.model import Artifact, Copied, Kind, Label, Tombstone
+from vault.model import Artifact, Kind, Label, Tombstone, WrappedKey
 from vault.tables import artifacts, epoch_keys, holds, insert_new, reading, retention
 
 ROW = (
@@ -132,7 +132,7 @@ async def keep(
     *,
     instead_of: str | None,
     at: int,
-    copies: Mapping[str, Copied],
+    copies: Mapping[str, WrappedKey],
 ) -> bool:
     """
     Note that the object is durable; False if the row is no longer about this object.

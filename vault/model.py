@@ -142,14 +142,6 @@ class WrappedKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copied:
-    """An artifact's own key as a hold keeps it: *wrapped*, of the container made in *epoch*."""
-
-    epoch: str
-    wrapped: WrappedKey
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Kek:
     """
     A key-encryption key as the key service lists it: never the key itself.

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from support.custody import START, Clock, label
 from support.postgres import Postgres
 
 from gateway import db, migrations
-from vault import holds, ledger, orders
+from vault import held, holds, ledger, orders
 from vault.custody import Custody
 from vault.errors import CustodyError, GoneError
 from vault.keyrings.local import LocalKeyring
@@ -33,6 +33,7 @@ RACES = 500  # on each database
 STORED = 100
 ERASED = 100
 HEAD_START_S = 0.01
+PAUSE_S = 0.5  # longer than a proposal takes
 NOTE = b"OggS where was this recording at 14:14"
 DAY = timedelta(hours=12)
 LATER = START + timedelta(days=30)
@@ -148,10 +149,10 @@ async def test_a_thousand_holds_against_deletions(sides: Sides) -> None:
 async def _one_of_two(sides: Sides, hold: Hold, taken: Taken, name: str, *, ended: bool) -> None:
     row = await ledger.find(sides.ender.engine, name)
     assert row is not None
-    state, held = row.state, taken.kept == (name,)
-    assert (held, ended) in {(True, False), (False, True)}, (name, state, taken)
-    assert taken.too_late == (() if held else (name,))
-    if held:
+    state, kept = row.state, taken.kept == (name,)
+    assert (kept, ended) in {(True, False), (False, True)}, (name, state, taken)
+    assert taken.too_late == (() if kept else (name,))
+    if kept:
         sides.outcomes.append("held")
         await holds.place(sides.holder.engine, hold.id, by="p_2", at=sides.clock.at)
         assert await holds.read(sides.holder, hold.id, name) == NOTE
@@ -181,6 +182,60 @@ async def test_what_is_stored_while_its_person_is_put_under_a_hold_is_held(sides
         await holds.place(sides.holder.engine, hold.id, by="p_2", at=sides.clock.at)
         assert await holds.read(sides.holder, hold.id, name) == NOTE
     assert {"found", "stored later"} <= set(sides.outcomes)
+
+
+@pytest.mark.anyio
+async def test_a_hold_waits_for_what_is_being_stored(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store asked for holds before there was one, and commits after that: still held."""
+    looked, inner = asyncio.Semaphore(0), held.covering
+
+    async def slow(tx: AsyncConnection, artifact: str) -> set[str]:
+        found = await inner(tx, artifact)
+        looked.release()
+        await asyncio.sleep(PAUSE_S)
+        return found
+
+    monkeypatch.setattr(held, "covering", slow)
+    hold, taken = order(sides.clock, 1, subjects=("s1",)), list[Taken]()
+
+    async def then_propose() -> None:
+        for _ in range(2):
+            await looked.acquire()
+        await proposed(sides, hold, taken)
+
+    await asyncio.gather(sides.ender.put(NOTE, label("a1"), START + DAY), then_propose())
+
+    assert await held_by(sides.ender.engine, "a1") == (hold.id, 1)
+    assert taken[0].kept == ("a1",)
+
+
+@pytest.mark.anyio
+async def test_a_hold_ends_after_what_is_being_stored_for_it(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that names a hold which is over would never run again."""
+    looked, inner = asyncio.Semaphore(0), held.covering
+
+    async def slow(tx: AsyncConnection, artifact: str) -> set[str]:
+        found = await inner(tx, artifact)
+        looked.release()
+        await asyncio.sleep(PAUSE_S)
+        return found
+
+    hold = order(sides.clock, 1, subjects=("s1",))
+    await holds.propose(sides.holder, hold)
+    monkeypatch.setattr(held, "covering", slow)
+
+    async def then_end() -> None:
+        for _ in range(4):  # the second time with a copy
+            await looked.acquire()
+        await holds.end_due(sides.holder.engine, sides.clock.at + timedelta(hours=24))
+
+    await asyncio.gather(sides.ender.put(NOTE, label("a1"), START + DAY), then_end())
+
+    assert await held_by(sides.ender.engine, "a1") == (None, 0)
 
 
 @pytest.mark.timeout(300)
