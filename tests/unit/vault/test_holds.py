@@ -335,6 +335,21 @@ async def test_a_placed_hold_is_what_the_clock_names(custody: Custody) -> None:
 
 
 @pytest.mark.anyio
+async def test_the_end_of_a_hold_leaves_a_placed_one_on_the_clock(custody: Custody) -> None:
+    """Or what two people closed would be open while a third person's proposal waits."""
+    await custody.put(NOTE, label(), DUE)
+    last = await placed(custody, "a1", until=UNTIL + timedelta(days=1))
+    first = await placed(custody, "a1")
+    for day in range(2, 6):
+        await holds.propose(custody, order(custody, "a1", until=UNTIL + timedelta(days=day)))
+
+    await let_go(custody, first)
+
+    assert (await clock_of(custody.engine, "a1"))[0] == last.id
+    assert await custody.closed(["a1"])
+
+
+@pytest.mark.anyio
 async def test_a_hold_follows_another_after_the_erasure(
     custody: Custody, keyring: LocalKeyring, vault_clock: Clock
 ) -> None:
