@@ -21,6 +21,7 @@ from audit.model import Entry
 from audit.timeline import compared
 from gateway import findings, handover, inspect, log, register, replayed
 from gateway.commands import erasures as erasures_group
+from gateway.commands import hold as hold_group
 from gateway.commands import keys as keys_group
 from gateway.commands import retention as retention_group
 from gateway.commands import subjects as subjects_group
@@ -66,7 +67,7 @@ findings_app = typer.Typer()
 app.add_typer(findings_app, name="findings")
 handovers_app = typer.Typer()
 app.add_typer(handovers_app, name="handovers")
-for group in (erasures_group, keys_group, retention_group):
+for group in (erasures_group, hold_group, keys_group, retention_group):
     app.add_typer(group.app)
 subject_app.command("find")(subjects_group.find_command)
 subject_app.command("export")(subjects_group.export_command)

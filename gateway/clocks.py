@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Column, ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import db
 from gateway.jobs import State
 from gateway.schema import decisions, handovers, inbox, jobs, requests, sessions, statuses
 from policy.consents.tables import consents
-from vault.model import Kind
-from vault.tables import epoch_keys, retention, subject_keys
+from vault.model import HoldState, Kind
+from vault.orders import LAPSES_AFTER
+from vault.tables import epoch_keys, holds, retention, subject_keys
 
 MICROS = 1_000_000
 PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
@@ -35,7 +36,7 @@ class Clock:
     """
     One class of what is kept.
 
-    *stamp* is the column of its due time (*longest* is then None, each row has its own) or of
+    *stamp* is its due time (*longest* is then None, each row has its own) or of
     its age; *per_second* what one second is in it. *where* restricts to rows that still count.
     """
 
@@ -43,7 +44,7 @@ class Clock:
     says: str
     set_by: str
     enforced_by: str
-    stamp: Column[int] | None = None
+    stamp: ColumnElement[int] | None = None
     where: ColumnElement[bool] | None = None
     longest: timedelta | None = None
     per_second: int = MICROS
@@ -72,7 +73,8 @@ def _artifact(kind: Kind, says: str) -> Clock:
         says=says,
         set_by="policy decision (jurisdiction, tenant)",
         enforced_by="sweeper, each 5 s",
-        stamp=r.due_at,
+        # Once let go, what a hold kept is late from then on.
+        stamp=case((r.freed_at > r.due_at, r.freed_at), else_=r.due_at),
         where=and_(r.kind == kind.value, r.state == "due", r.hold.is_(None)),
         per_second=1,
         grace=ARTIFACT_GRACE,
@@ -90,6 +92,27 @@ CLOCKS: tuple[Clock, ...] = (
     _artifact(Kind.TRANSCRIPT, "the words"),
     _artifact(Kind.REDACTED_TRANSCRIPT, "the words without what the rules find"),
     _artifact(Kind.REPLY_AUDIO, "the spoken reply"),
+    Clock(
+        name="legal_holds",
+        says="orders to keep what a clock would delete; what they keep counts in no other line",
+        set_by="two people, with a ground and an end",
+        enforced_by="sweeper, each second",
+        stamp=holds.c.expires_at,
+        where=holds.c.state == HoldState.PLACED,
+        per_second=1,
+        grace=ARTIFACT_GRACE,
+    ),
+    Clock(
+        name="proposed_holds",
+        says="holds that wait for a second person's approval",
+        set_by=f"constant, {LAPSES_AFTER}",
+        enforced_by="sweeper, each second",
+        stamp=holds.c.proposed_at,
+        where=holds.c.state.in_([HoldState.OPENING, HoldState.PROPOSED]),
+        longest=LAPSES_AFTER,
+        per_second=1,
+        grace=ARTIFACT_GRACE,
+    ),
     Clock(
         name="session_memory",
         says="what the dialogue remembers of a conversation, sealed",

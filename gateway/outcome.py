@@ -46,6 +46,7 @@ from residency.errors import (
 from vault.errors import (
     CustodyError,
     GoneError,
+    HeldError,
     KeyringError,
     NotAnalysedError,
     ObjectsError,
@@ -75,6 +76,7 @@ TABLE: dict[type[BaseException], Outcome] = {
     DoubtError: Outcome.HAND_OVER,
     Exception: Outcome.BURY,
     GoneError: Outcome.REFUSE,
+    HeldError: Outcome.REFUSE,  # as the rules say it: a human is told, and goes on without it
     KeyringError: Outcome.WAIT,
     LeaseLostError: Outcome.ABANDON,
     MediaGoneError: Outcome.REFUSE,
@@ -108,6 +110,7 @@ SPEECH_OPTIONAL = (
     AudioError,
     ChannelError,
     DecisionError,
+    HeldError,
     ProcessorError,
     NoProcessorError,
     ObjectsError,

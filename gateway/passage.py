@@ -23,6 +23,7 @@ from residency import pins
 from residency.errors import EgressError, ProcessorBusyError
 from residency.model import Grant, Observed, Passage, Processor, Service
 from residency.ports import Egress
+from vault.errors import HeldError
 
 MARGIN_S = 1.0
 ADMIT_S = 1.0
@@ -40,12 +41,20 @@ async def leaving(
     *,
     deadline_s: float,
 ) -> AsyncIterator[tuple[Touch, Passage]]:
-    """Yield a touch of *artifact* by *processor*, on record, and leave for it; see `passing`."""
+    """
+    Yield a touch of *artifact* by *processor*, on record, and leave for it; see `passing`.
+
+    Raises `HeldError` if *artifact* is under a legal hold, also one placed since the decision.
+    """
     matter = note.matter(artifact, allowed.provenance.id)
+
+    async def leave() -> None:
+        await note.leave(ports)()
+        if await ports.custody.closed([artifact]):
+            raise HeldError(f"{artifact}: under a legal hold")
+
     async with (
-        touching(
-            ports.trail, matter, processor, action, now=ports.now, leave=note.leave(ports)
-        ) as touch,
+        touching(ports.trail, matter, processor, action, now=ports.now, leave=leave) as touch,
         passing(touch, processor, allowed, ports, deadline_s=deadline_s) as passage,
     ):
         yield touch, passage

@@ -3,6 +3,7 @@ Ask before acting: every stage of every note is a decision, and every decision i
 
 - Facts that change quickly (consent, the time) are read when the question is asked, so that a
   withdrawal acts on the next decision.
+- Under a legal hold on anything made of the note nothing but a notice is allowed.
 - What is not `Allowed` raises; nothing here turns an absent answer into a yes.
 """
 
@@ -23,6 +24,7 @@ from policy.model import (
     Stage,
     Undecided,
 )
+from vault.model import Kind
 
 # Reasons that a person can lift by answering a notice.
 ASKABLE = frozenset(
@@ -70,7 +72,7 @@ async def _question(note: Note, stage: Stage, ports: Ports) -> Question:
         jurisdiction=note.jurisdiction.code,
         region=note.region,
         languages=note.tenant.languages,
-        held=False,  # nothing sets a hold yet: docs/limits.md
+        held=await ports.custody.closed([note.label(kind).artifact for kind in Kind]),
         minor=note.minor,
         data_class=HANDED[stage],
         bundle_age=0,

@@ -187,6 +187,18 @@ requests = Table(
     Column("fault", String(64), nullable=False, server_default=""),
 )
 
+# What a command says of legal holds; the row goes once its answer was read, or nobody read it.
+hold_requests = Table(
+    "hold_requests",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("verb", String(16), nullable=False),
+    Column("said", LargeBinary, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("answer", LargeBinary),
+    Column("fault", String(512), nullable=False, server_default=""),
+)
+
 # Memory of one subject on one of the tenant's numbers, sealed under the subject's key.
 sessions = Table(
     "sessions",

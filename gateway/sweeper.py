@@ -14,7 +14,17 @@ from sqlalchemy import delete, select, update
 
 from audit.errors import EventError
 from audit.model import Event, EventType
-from gateway import db, erasing, handover, log, record, requested, subjects
+from gateway import (
+    db,
+    erasing,
+    handover,
+    hold_events,
+    log,
+    ordered,
+    record,
+    requested,
+    subjects,
+)
 from gateway.clocks import MEMORY_FOR, PARKED_FOR, RECORDS_FOR, REMEMBERED_FOR
 from gateway.inbox import intake_key
 from gateway.jobs import State, micros
@@ -65,6 +75,7 @@ class Sweeper:
             (self.tell_closed, 2.0),
             (self.tell_declared, 5.0),
             (self.issue_requested, 1.0),
+            (self.tend_holds, 1.0),
             (self.forget, 3600.0),
             (self.reconcile, RECONCILED_EVERY.total_seconds()),
         ]
@@ -180,6 +191,13 @@ class Sweeper:
     async def issue_requested(self) -> None:
         """Issue the receipts that a command asked for: it cannot write to the log."""
         await requested.serve(self._ports)
+
+    async def tend_holds(self) -> None:
+        """Do what commands want of legal holds, end those that are over, and tell the trail."""
+        try:
+            await ordered.serve(self._ports)
+        finally:  # whatever one of them runs into, the clocks of the others go on
+            await hold_events.tick(self._ports, BATCH)
 
     async def forget(self) -> None:
         """Drop idempotency keys, statuses, relay and decision rows older than they need to be."""

@@ -47,6 +47,7 @@ class Action(StrEnum):
     APPROVE = "approve"
     ERASE = "erase"
     EXPORT = "export"
+    OPEN_HELD = "open_held"
     PLACE_HOLD = "place_hold"
     PLAY_AUDIO = "play_audio"
     READ_AUDIT = "read_audit"

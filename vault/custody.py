@@ -5,7 +5,8 @@ Custody: put, open and destroy artifacts.
 - Content is sealed in memory, under a key made for this label; only ciphertext leaves here.
 - The clock is committed before the object is put. After a crash in between, the clock is there
   and finds either an object or nothing.
-- An artifact past its due time is closed to reads, swept or not.
+- An artifact past its due time is closed to reads, swept or not; so is one under a legal hold,
+  which stops its clock. It opens through its hold alone (`vault.holds`).
 - Destroying means: deleted, and a read after it failed; only then is it recorded.
 """
 
@@ -20,9 +21,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault import envelope, ledger
 from vault.epochs import epoch_of
-from vault.errors import CustodyError, GoneError, LabelError, ObjectsError, TamperedError
+from vault.errors import (
+    CustodyError,
+    GoneError,
+    HeldError,
+    LabelError,
+    ObjectsError,
+    TamperedError,
+)
+from vault.held import kek_of
 from vault.keys import Keys, derive
-from vault.model import Artifact, Kind, Label, Tombstone
+from vault.model import Artifact, HoldState, Kind, Label, Tombstone, WrappedKey
 from vault.ports import Objects
 
 LONGEST_RAW_AUDIO = timedelta(hours=24, seconds=-1)
@@ -30,6 +39,7 @@ LONGEST_RAW_AUDIO = timedelta(hours=24, seconds=-1)
 CLOCK_ALLOWANCE = timedelta(minutes=1)
 MOST_ID_CHARS = 64
 SALT_BYTES = 32
+MOST_TRIES = 8
 
 
 class Custody:
@@ -58,6 +68,7 @@ class Custody:
         Raises:
             CustodyError: the same call may work later.
             GoneError: the artifact or its subject's key was destroyed.
+            HeldError: it is kept already, and under a legal hold.
             KeyringError: the keyring is away.
             LabelError: the label or the due time is not acceptable, or the content differs.
             ObjectsError: the object store failed.
@@ -79,15 +90,29 @@ class Custody:
 
         Raises:
             GoneError: it was destroyed or is overdue, or one of its keys was destroyed.
+            HeldError: it is under a legal hold.
             KeyringError: the keyring is away.
             ObjectsError: the object store failed.
             TamperedError: what is stored is not what was put.
 
         """
         row = await ledger.find(self.engine, artifact.label.artifact)
+        if row is not None and _is_closed(row):
+            raise HeldError(f"{artifact.label.artifact}: under a legal hold")
         if row is None or row.state != "kept" or self._is_due(row):
             raise GoneError(f"{artifact.label.artifact}: destroyed")
-        return await self._open(artifact.label, row)
+        key = await self.keys.artifact_key(artifact.label, row.epoch)
+        return await self.unsealed(row, key)
+
+    async def unsealed(self, row: Row[Any], key: bytes) -> bytes:
+        """Return what is kept under *row*, opened by *key*, its own. Raises as `open`."""
+        try:
+            sealed = await self.objects.get(row.object_name)
+        except GoneError:
+            raise TamperedError(f"{row.id}: its object is missing") from None
+        if _commitment(row.salt, sealed) != row.commitment:
+            raise TamperedError(f"{row.id}: its object is another one")
+        return envelope.open_sealed(key, envelope.context_of(ledger.label_of(row)), sealed)
 
     async def describe(self, artifact: str) -> Artifact | None:
         """Return what is kept under the id *artifact*, or None."""
@@ -109,9 +134,13 @@ class Custody:
         return [ledger.artifact_of(row) for row in await ledger.among(self.engine, artifacts)]
 
     async def held(self, artifact: str) -> bool:
-        """Return whether a legal hold keeps *artifact*."""
+        """Return whether a legal hold keeps *artifact*, a proposed one included."""
         row = await ledger.find(self.engine, artifact)
         return row is not None and row.hold is not None
+
+    async def closed(self, artifacts: Sequence[str]) -> bool:
+        """Whether one of *artifacts* is under a legal hold that two people placed."""
+        return any(_is_closed(row) for row in await ledger.among(self.engine, artifacts))
 
     async def objects_of(self, artifacts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Return (artifact, name of its object) of those that are not yet destroyed."""
@@ -218,8 +247,7 @@ class Custody:
         }
         await ledger.announce(self.engine, row, int(due.timestamp()))
         await self.objects.put(name, sealed)
-        at = int(self.now().timestamp())
-        if not await ledger.keep(self.engine, label.artifact, name, instead_of=instead_of, at=at):
+        if not await self._keep(label.artifact, name, key, instead_of):
             await self.objects.delete(name)
             raise CustodyError(f"{label.artifact}: destroyed or stored by another meanwhile")
         kept = await self.describe(label.artifact)
@@ -227,15 +255,24 @@ class Custody:
             raise GoneError(f"{label.artifact}: destroyed")
         return kept
 
-    async def _open(self, label: Label, row: Row[Any]) -> bytes:
-        key = await self.keys.artifact_key(label, row.epoch)
-        try:
-            sealed = await self.objects.get(row.object_name)
-        except GoneError:
-            raise TamperedError(f"{row.id}: its object is missing") from None
-        if _commitment(row.salt, sealed) != row.commitment:
-            raise TamperedError(f"{row.id}: its object is another one")
-        return envelope.open_sealed(key, envelope.context_of(label), sealed)
+    async def _keep(self, artifact: str, name: str, key: bytes, instead_of: str | None) -> bool:
+        """Note that the object is durable, and give each hold that covers it a copy of *key*."""
+        copies: dict[str, WrappedKey] = {}
+        for _ in range(MOST_TRIES):
+            at = int(self.now().timestamp())
+            try:
+                return await ledger.keep(
+                    self.engine,
+                    artifact,
+                    name,
+                    instead_of=instead_of,
+                    at=at,
+                    copies=copies,
+                )
+            except ledger.UncopiedError as exc:
+                for hold in exc.holds:
+                    copies[hold] = await self.keys.copy(key, artifact, kek_of(hold))
+        raise CustodyError(f"{artifact}: holds are placed faster than it is stored")
 
     async def _destroy(self, artifact: str, reason: str) -> Tombstone:
         row = await ledger.begin_end(self.engine, artifact)
@@ -252,7 +289,8 @@ class Custody:
             reason=reason,
             methods=("key-destroyed", "object-deleted") if shredded else ("object-deleted",),
             verified=True,
-            late_seconds=max(0, int((now - due).total_seconds())),
+            # A hold stopped the clock: it is late from its end on.
+            late_seconds=max(0, int(now.timestamp()) - max(row.due_at, row.freed_at)),
         )
 
     async def _require_gone(self, row: Row[Any]) -> None:
@@ -261,6 +299,11 @@ class Custody:
         except GoneError:
             return
         raise ObjectsError(f"{row.id}: it can still be read after it was deleted")
+
+
+def _is_closed(row: Row[Any]) -> bool:
+    # A proposed hold closes nothing: it is one person's word. An unknown one might be placed.
+    return row.hold is not None and row.hold_state not in {HoldState.OPENING, HoldState.PROPOSED}
 
 
 def _object_name() -> str:

@@ -24,6 +24,12 @@ class KeyLostError(KeyringError):
 class HeldError(VaultError):
     """The artifact is under a legal hold: closed to every processor until it is released."""
 
+    code = "hold.active"  # as the rules call it
+
+
+class HoldError(VaultError):
+    """A legal hold cannot be proposed, placed, ended or used; the message says why."""
+
 
 class LabelError(VaultError):
     """The label or due time is not acceptable; the message names the field."""

@@ -12,9 +12,17 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault.model import Kek
-from vault.tables import artifacts, ending_keks, epoch_keys, named_keys, reading, subject_keys
+from vault.tables import (
+    artifacts,
+    ending_keks,
+    epoch_keys,
+    held,
+    named_keys,
+    reading,
+    subject_keys,
+)
 
-KEYS = (subject_keys, epoch_keys, named_keys)
+KEYS = (subject_keys, epoch_keys, named_keys, held)
 OURS = ("subjects-", "raw-", "txt-", "named-", "hold-")
 MOST_VERSIONS = 2  # more than the one before a roll means that nobody trims
 
@@ -122,7 +130,7 @@ def _alarms(
 
 
 async def _objects(connection: AsyncConnection) -> dict[str, int]:
-    """Return how many kept artifacts hang on each epoch's KEK and on each bucket."""
+    """Return how many kept artifacts hang on each epoch's KEK, each bucket and each hold's KEK."""
     living = artifacts.c.state != "destroyed"
     by_epoch = select(artifacts.c.epoch, func.count()).where(living).group_by(artifacts.c.epoch)
     by_bucket = (
@@ -131,8 +139,9 @@ async def _objects(connection: AsyncConnection) -> dict[str, int]:
         .where(living)
         .group_by(subject_keys.c.kek)
     )
+    by_hold = select(held.c.kek, func.count()).group_by(held.c.kek)
     return {
         str(kek): int(count)
-        for query in (by_epoch, by_bucket)
+        for query in (by_epoch, by_bucket, by_hold)
         for kek, count in await connection.execute(query)
     }

@@ -93,6 +93,22 @@ class Keys:
         subject = await self._key(subject_keys, label.subject, create=create)
         return derive(subject + hour, context_of(label))
 
+    async def copy(self, key: bytes, artifact: str, kek: str) -> WrappedKey:
+        """Return *artifact*'s own *key* wrapped under *kek*, a hold's: `copied` unwraps it."""
+        return await self._keyring.wrap(kek, _digest(("held", artifact)) + key)
+
+    async def copied(self, wrapped: WrappedKey, artifact: str) -> bytes:
+        """
+        Return the key that `copy` wrapped, whatever became of the keys it was made of.
+
+        Raises as `artifact_key`.
+        """
+        [answer] = await self._keyring.unwrap([wrapped])
+        plain = _checked(answer, ("held", artifact))
+        if isinstance(plain, Exception):
+            raise plain
+        return plain
+
     async def small_key(self, subject: str, purpose: str, *, create: bool = False) -> bytes:
         """Return *subject*'s key for rows of *purpose*. Raises as `artifact_key`."""
         secret = await self._key(subject_keys, subject, create=create)

@@ -1,5 +1,5 @@
 """
-The custody ledger: every statement about `artifacts` and `retention`, and nothing else.
+The custody ledger: the statements about `artifacts` and `retention`; `vault.held` has the holds'.
 
 - The row of an artifact and the row of its clock are written in one transaction, before the
   object: no object exists without a clock.
@@ -7,21 +7,24 @@ The custody ledger: every statement about `artifacts` and `retention`, and nothi
 - Times are whole epoch seconds; a clock never moves to a later time by storing again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from vault import held
 from vault.errors import CustodyError, GoneError, LabelError
-from vault.model import Artifact, Kind, Label, Tombstone
-from vault.tables import artifacts, epoch_keys, insert_new, reading, retention
+from vault.model import Artifact, Kind, Label, Tombstone, WrappedKey
+from vault.tables import artifacts, epoch_keys, holds, insert_new, reading, retention
 
 ROW = (
     artifacts,
     retention.c.due_at,
     retention.c.hold,
+    retention.c.freed_at,
+    holds.c.state.label("hold_state"),
     retention.c.state.label("clock"),
     retention.c.done_at,
     retention.c.reason,
@@ -34,7 +37,11 @@ MOST_NAMED = 500  # ids in one statement
 
 def rows() -> Select[Any]:
     """Return the query of artifacts with their clocks, as `tombstone_of` and the like read."""
-    return select(*ROW).join(retention, retention.c.artifact == artifacts.c.id)
+    return (
+        select(*ROW)
+        .join(retention, retention.c.artifact == artifacts.c.id)
+        .join(holds, holds.c.id == retention.c.hold, isouter=True)
+    )
 
 
 async def find(engine: AsyncEngine, artifact: str) -> Row[Any] | None:
@@ -99,6 +106,7 @@ async def _book_epoch(tx: AsyncConnection, epoch: str, due_at: int) -> None:
 
 async def _announce_again(tx: AsyncConnection, row: dict[str, Any], due_at: int) -> None:
     c = artifacts.c
+    await held.lock(tx, [row["id"]])
     found = (await tx.execute(rows().where(c.id == row["id"]))).one()
     if any(getattr(found, name) != row[name] for name in ("tenant", "subject", "kind", "region")):
         raise LabelError("artifact: another one has this id")
@@ -109,19 +117,44 @@ async def _announce_again(tx: AsyncConnection, row: dict[str, Any], due_at: int)
     await tx.execute(update(retention).where(sooner).values(due_at=due_at))
 
 
+class UncopiedError(Exception):
+    """These *holds* cover the artifact, and nobody has made copies of its key for them."""
+
+    def __init__(self, holds: set[str]) -> None:
+        super().__init__()
+        self.holds = holds
+
+
 async def keep(
-    engine: AsyncEngine, artifact: str, object_name: str, *, instead_of: str | None, at: int
+    engine: AsyncEngine,
+    artifact: str,
+    object_name: str,
+    *,
+    instead_of: str | None,
+    at: int,
+    copies: Mapping[str, WrappedKey],
 ) -> bool:
     """
     Note that the object is durable; False if the row is no longer about this object.
 
-    In the same transaction the clock of *instead_of*, if one is named, is brought forward to *at*.
+    In the same transaction every hold that covers it keeps it, by its own of *copies*, and the
+    clock of *instead_of*, if one is named, is brought forward to *at*.
+
+    Raises `UncopiedError`, and notes nothing, if a hold has no copy.
     """
     c, r = artifacts.c, retention.c
     mine = and_(c.id == artifact, c.object_name == object_name, c.state == "storing")
     later = and_(r.artifact == instead_of, r.state == "due", r.due_at > at)
     async with engine.begin() as tx:
+        lasting = await held.lasting(tx, await held.covering(tx, artifact))
+        await held.lock(tx, [each for each in (artifact, instead_of) if each is not None])
+        covering = await held.covering(tx, artifact)
+        if uncopied := covering - (copies.keys() & lasting):
+            raise UncopiedError(uncopied)
         kept = await tx.execute(update(artifacts).where(mine).values(state="kept"))
+        if kept.rowcount == 1:
+            for hold in sorted(covering):
+                await held.take(tx, hold, {artifact: copies[hold]}, at)
         if kept.rowcount == 1 and instead_of is not None:
             await tx.execute(update(retention).where(later).values(due_at=at))
     return kept.rowcount == 1
@@ -132,8 +165,9 @@ async def hasten(engine: AsyncEngine, idents: Sequence[str], at: int) -> None:
     r = retention.c
     async with engine.begin() as tx:
         for first in range(0, len(idents), MOST_NAMED):
-            some = r.artifact.in_(idents[first : first + MOST_NAMED])
-            later = and_(some, r.state == "due", r.due_at > at)
+            named = sorted(idents)[first : first + MOST_NAMED]
+            await held.lock(tx, named)
+            later = and_(r.artifact.in_(named), r.state == "due", r.due_at > at)
             await tx.execute(update(retention).where(later).values(due_at=at))
 
 
@@ -150,6 +184,7 @@ async def begin_end(engine: AsyncEngine, artifact: str) -> Row[Any]:
     c = artifacts.c
     free = exists().where(retention.c.artifact == artifact, retention.c.hold.is_(None))
     async with engine.begin() as tx:
+        await held.lock(tx, [artifact])  # whoever is about to hold it is first, or too late
         closing = update(artifacts).where(c.id == artifact, c.state != "destroyed", free)
         if (await tx.execute(closing.values(state="destroying"))).rowcount != 1:
             raise CustodyError(f"{artifact}: under a legal hold, or destroyed meanwhile")

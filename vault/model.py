@@ -61,6 +61,77 @@ class Tombstone:
     late_seconds: int
 
 
+class HoldState(StrEnum):
+    """How far a legal hold is; kept sorted."""
+
+    ENDED = "ended"
+    OPENING = "opening"  # what it covers is being counted
+    PLACED = "placed"  # a second person approved it
+    PROPOSED = "proposed"  # it stops clocks for a day, and opens and closes nothing
+
+
+class Ended(StrEnum):
+    """Why a legal hold is over; kept sorted."""
+
+    EXPIRED = "expired"
+    LAPSED = "lapsed"  # nobody approved it in time
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """
+    What a legal hold of *tenant* is about: one of the three.
+
+    *artifacts* by id; everything of *subjects*, stored now or while the hold lasts; or everything
+    stored from *since* on and before *before*.
+    """
+
+    tenant: str
+    artifacts: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """
+    One legal hold: the *case* it is for, its legal *ground*, and the people behind it.
+
+    *placed_by* proposed it, *approved_by* is another person; so with *release_by* and
+    *released_by*. *kept* and *too_late* count artifacts at the time it was proposed.
+    """
+
+    id: str
+    case: str
+    ground: str
+    scope: Scope
+    state: HoldState
+    placed_by: str
+    placed_role: str
+    proposed_at: datetime
+    expires_at: datetime
+    approved_by: str | None = None
+    placed_at: datetime | None = None
+    release_by: str | None = None
+    release_role: str | None = None
+    release_asked_at: datetime | None = None
+    released_by: str | None = None
+    ended_at: datetime | None = None
+    ended: str = ""
+    kept: int = 0
+    too_late: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Which artifacts a hold keeps, and for which it came too late; both sorted."""
+
+    kept: tuple[str, ...]
+    too_late: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrappedKey:
     """A 256-bit key as the keyring returned it: *ciphertext* is opaque, *version* the KEK's."""

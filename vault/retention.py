@@ -7,7 +7,8 @@ The clocks: destroy what is due, late rather than never.
 - The key of an epoch goes first, as soon as the epoch is over and every clock in it has run
   out: what cannot be deleted now cannot be read either.
 - A destruction stays listed as unrecorded until the audit trail has it.
-- A row under a legal hold is not swept, and keeps its epoch's key alive.
+- A row under a legal hold is not swept. It keeps no epoch's key alive: the hold has its own copy
+  of the artifact's. Once let go it is late from then on, not for the time it was held.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault import keysheet, ledger
@@ -68,8 +69,9 @@ async def recorded(engine: AsyncEngine, artifacts: Sequence[str], now: datetime)
 
 async def overdue(now: datetime, engine: AsyncEngine) -> int:
     """Return for how many seconds the oldest clock has run over (0: none has); holds aside."""
-    at = int(now.timestamp())
-    oldest = select(func.min(retention.c.due_at)).where(_due(at))
+    at, c = int(now.timestamp()), retention.c
+    since = case((c.freed_at > c.due_at, c.freed_at), else_=c.due_at)
+    oldest = select(func.min(since)).where(_due(at))
     async with reading(engine) as connection:
         due_at = (await connection.execute(oldest)).scalar()
     return 0 if due_at is None else at - int(due_at)
@@ -168,13 +170,7 @@ async def _shred(now: datetime, custody: Custody) -> None:
 
 async def _spent(engine: AsyncEngine, at: int) -> list[str]:
     c = epoch_keys.c
-    held = (
-        select(retention.c.artifact)
-        .join(artifacts, artifacts.c.id == retention.c.artifact)
-        .where(artifacts.c.epoch == c.epoch, retention.c.hold.is_not(None))
-        .correlate(epoch_keys)
-    )
-    spent = and_(c.ciphertext.is_not(None), c.last_due <= at, ~held.exists())
+    spent = and_(c.ciphertext.is_not(None), c.last_due <= at)
     # A first choice only: `destroy_epoch` asks again, in the statement that closes the epoch.
     async with reading(engine) as connection:
         return list((await connection.execute(select(c.epoch).where(spent))).scalars())

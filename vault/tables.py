@@ -48,6 +48,7 @@ retention = Table(
     Column("kind", String(32), nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("hold", String(64)),  # id of the legal hold that stops the clock, or None
+    Column("freed_at", BigInteger, nullable=False, default=0),  # when the last hold let it go
     Column("lease_owner", String(128), nullable=False, default=""),
     Column("lease_until", BigInteger, nullable=False, default=0),
     Column("attempts", Integer, nullable=False, default=0),
@@ -99,6 +100,60 @@ buckets = Table(
     Column("ended_at", BigInteger),
     Column("wanted_at", BigInteger, nullable=False, default=0),  # when somebody asked for one now
     Column("recorded", Integer, nullable=False, default=0),  # the version that the log knows of
+)
+
+# Legal holds, whole as long as the log: a row is evidence of who kept what from whom, and why.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("case_id", String(64), nullable=False),
+    Column("ground", String(64), nullable=False),
+    Column("since_at", BigInteger),  # of a span of time: what was stored from here on
+    Column("before_at", BigInteger),  # and before this
+    Column("state", String(16), nullable=False),  # opening, proposed, placed, ended
+    Column("placed_by", String(64), nullable=False),  # who proposed it
+    Column("placed_role", String(32), nullable=False),
+    Column("proposed_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("approved_by", String(64)),
+    Column("placed_at", BigInteger),
+    Column("release_by", String(64)),  # who proposed its end
+    Column("release_role", String(32)),
+    Column("release_asked_at", BigInteger),
+    Column("released_by", String(64)),  # who approved that
+    Column("ended_at", BigInteger),
+    Column("ended", String(16), nullable=False, default=""),  # expired, lapsed, released
+    Column("kept", BigInteger, nullable=False, default=0),  # artifacts when it was proposed
+    Column("too_late", BigInteger, nullable=False, default=0),
+    Column("proposal_recorded_at", BigInteger),
+    Column("placing_recorded_at", BigInteger),
+    Column("end_recorded_at", BigInteger),
+    Index("holds_by_state", "state", "expires_at"),
+)
+
+# What a hold is about, where it is no span of time: artifacts, or all of some subjects.
+hold_scopes = Table(
+    "hold_scopes",
+    metadata,
+    Column("hold", String(34), ForeignKey("holds.id"), primary_key=True),
+    Column("of", String(16), primary_key=True),  # artifact, subject
+    Column("ident", String(64), primary_key=True),
+    Index("hold_scopes_by_ident", "of", "ident"),
+)
+
+# A held artifact's own key, wrapped under the hold's KEK: one row per artifact and hold.
+held = Table(
+    "held",
+    metadata,
+    Column("artifact", String(64), ForeignKey("artifacts.id"), primary_key=True),
+    Column("hold", String(34), ForeignKey("holds.id"), primary_key=True),
+    Column("kek", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("ciphertext", Text, nullable=False),
+    Index("held_by_hold", "hold"),
+    Index("held_by_kek", "kek"),
 )
 
 # KEKs that no living row needs: the keeper destroys them, then the row goes.

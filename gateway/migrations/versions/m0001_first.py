@@ -394,6 +394,7 @@ def _libraries() -> None:
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("hold", sa.String(length=64), nullable=True),
+        sa.Column("freed_at", sa.BigInteger(), nullable=False),
         sa.Column("lease_owner", sa.String(length=128), nullable=False),
         sa.Column("lease_until", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -411,6 +412,67 @@ def _libraries() -> None:
     op.create_index(
         "retention_unrecorded", "retention", ["state", "recorded_at", "done_at"], unique=False
     )
+    op.create_table(
+        "hold_requests",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("verb", sa.String(length=16), nullable=False),
+        sa.Column("said", sa.LargeBinary(), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("fault", sa.String(length=512), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "holds",
+        sa.Column("id", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("case_id", sa.String(length=64), nullable=False),
+        sa.Column("ground", sa.String(length=64), nullable=False),
+        sa.Column("since_at", sa.BigInteger(), nullable=True),
+        sa.Column("before_at", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("placed_by", sa.String(length=64), nullable=False),
+        sa.Column("placed_role", sa.String(length=32), nullable=False),
+        sa.Column("proposed_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("approved_by", sa.String(length=64), nullable=True),
+        sa.Column("placed_at", sa.BigInteger(), nullable=True),
+        sa.Column("release_by", sa.String(length=64), nullable=True),
+        sa.Column("release_role", sa.String(length=32), nullable=True),
+        sa.Column("release_asked_at", sa.BigInteger(), nullable=True),
+        sa.Column("released_by", sa.String(length=64), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended", sa.String(length=16), nullable=False),
+        sa.Column("kept", sa.BigInteger(), nullable=False),
+        sa.Column("too_late", sa.BigInteger(), nullable=False),
+        sa.Column("proposal_recorded_at", sa.BigInteger(), nullable=True),
+        sa.Column("placing_recorded_at", sa.BigInteger(), nullable=True),
+        sa.Column("end_recorded_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("holds_by_state", "holds", ["state", "expires_at"], unique=False)
+    op.create_table(
+        "hold_scopes",
+        sa.Column("hold", sa.String(length=34), nullable=False),
+        sa.Column("of", sa.String(length=16), nullable=False),
+        sa.Column("ident", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["hold"], ["holds.id"]),
+        sa.PrimaryKeyConstraint("hold", "of", "ident"),
+    )
+    op.create_index("hold_scopes_by_ident", "hold_scopes", ["of", "ident"], unique=False)
+    op.create_table(
+        "held",
+        sa.Column("artifact", sa.String(length=64), nullable=False),
+        sa.Column("hold", sa.String(length=34), nullable=False),
+        sa.Column("kek", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("ciphertext", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["artifact"], ["artifacts.id"]),
+        sa.ForeignKeyConstraint(["hold"], ["holds.id"]),
+        sa.PrimaryKeyConstraint("artifact", "hold"),
+    )
+    op.create_index("held_by_hold", "held", ["hold"], unique=False)
+    op.create_index("held_by_kek", "held", ["kek"], unique=False)
     op.create_table(
         "consents",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -2,7 +2,8 @@
 # title: Access
 # description: |
 #   Who may do what with a tenant's content, evidence and rules. A role lists its actions; the weighty
-#   ones need two other people; reading content beyond the service needs the person's own consent.
+#   ones need one or two other people; reading content beyond the service needs the person's own
+#   consent.
 # scope: package
 # schemas:
 #   - input: schema.access
@@ -24,7 +25,15 @@ roles := {
 	"agent": {"play_audio", "read_transcript"},
 	"approver": {"approve"},
 	"auditor": {"read_audit"},
-	"dpo": {"erase", "place_hold", "play_audio", "read_audit", "read_transcript", "release_hold"},
+	"dpo": {
+		"erase",
+		"open_held",
+		"place_hold",
+		"play_audio",
+		"read_audit",
+		"read_transcript",
+		"release_hold",
+	},
 	"exporter": {"export"},
 	"operator": {"activate_bundle"},
 	"tenant_admin": {"erase", "place_hold", "read_audit"},
@@ -33,11 +42,12 @@ roles := {
 
 # METADATA
 # title: Approvals by other people that an action needs
+# description: A hold is placed and released by two people, whoever proposes it being the first.
 # scope: rule
 # custom:
 #   code: access.two_persons
 #   article: GDPR Art. 32(1)(b), 32(4)
-needed := {"activate_bundle": 2, "export": 2, "release_hold": 2}
+needed := {"activate_bundle": 2, "export": 2, "place_hold": 1, "release_hold": 1}
 
 # METADATA
 # title: Purposes of reading content, and whether the person must have agreed to it
@@ -101,7 +111,7 @@ reasons contains "role.forbidden" if not granted
 reasons contains "tenant.foreign" if not ours
 
 # METADATA
-# title: Two other people have not approved exactly this
+# title: As many other people as it needs have not approved exactly this
 # scope: rule
 # custom:
 #   code: approval.missing

@@ -62,7 +62,7 @@ test_allowed if {
 }
 
 test_roles if {
-	allowed({"role": "dpo", "action": "place_hold"})
+	allowed({"role": "dpo", "action": "open_held"})
 	allowed({"role": "auditor", "action": "read_audit"})
 	allowed({"role": "tenant_admin", "action": "erase"})
 	denied({"role": "agent", "action": "erase"}, {"role.forbidden"})
@@ -109,10 +109,29 @@ test_an_approval_that_does_not_count if {
 	}
 }
 
-test_weighty_actions_need_two_persons if {
-	every case in [["dpo", "release_hold"], ["operator", "activate_bundle"]] {
-		denied({"role": case[0], "action": case[1]}, {"approval.missing"})
-		allowed({"role": case[0], "action": case[1], "approvals": [approval("u_2"), approval("u_3")]})
+test_weighty_actions_need_two_others if {
+	activating := {"role": "operator", "action": "activate_bundle"}
+
+	denied(activating, {"approval.missing"})
+	denied(object.union(activating, {"approvals": [approval("u_2")]}), {"approval.missing"})
+	allowed(object.union(activating, {"approvals": [approval("u_2"), approval("u_3")]}))
+}
+
+# Whoever proposes a hold, or its end, is the first of the two.
+test_holds_need_one_other_person if {
+	every case in [["dpo", "place_hold"], ["tenant_admin", "place_hold"], ["dpo", "release_hold"]] {
+		asked := {"role": case[0], "action": case[1]}
+		denied(asked, {"approval.missing"})
+		denied(object.union(asked, {"approvals": [approval("u_1")]}), {"approval.missing"})
+		allowed(object.union(asked, {"approvals": [approval("u_2")]}))
+	}
+}
+
+test_only_a_dpo_ends_a_hold_or_opens_what_it_keeps if {
+	every action in ["open_held", "release_hold"] {
+		every role in ["agent", "approver", "auditor", "exporter", "operator", "tenant_admin", "worker"] {
+			not allowed({"role": role, "action": action, "approvals": [approval("u_2")]})
+		}
 	}
 }
 

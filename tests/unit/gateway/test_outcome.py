@@ -12,6 +12,7 @@ from residency.errors import NoProcessorError, ProcessorBusyError, UnknownJurisd
 from vault.errors import (
     CustodyError,
     GoneError,
+    HeldError,
     KeyringError,
     LabelError,
     NotAnalysedError,
@@ -40,6 +41,7 @@ MEANS: dict[BaseException, Outcome] = {
     errors.MediaGoneError("a"): Outcome.REFUSE,
     errors.MediaRefusedError("a"): Outcome.REFUSE,
     GoneError(): Outcome.REFUSE,
+    HeldError(): Outcome.REFUSE,
     UnknownJurisdictionError(): Outcome.REFUSE,
     errors.DoubtError(): Outcome.HAND_OVER,
     NotAnalysedError(): Outcome.HAND_OVER,

@@ -171,7 +171,9 @@ PERMITTED: dict[str, Sequence[Change]] = {
     "approval.of_another_request": [
         without("access", "approval.request_digest == input.request_digest")
     ],
-    "hold.released_by_one": [("access", '"release_hold": 2', '"release_hold": 1')],
+    "hold.placed_by_one": [("access", '"place_hold": 1', '"place_hold": 0')],
+    "hold.released_by_one": [("access", '"release_hold": 1', '"release_hold": 0')],
+    "hold.opened_by_an_operator": granting("operator", "open_held"),
     "bundle.activated_by_one": [("access", '"activate_bundle": 2', '"activate_bundle": 1')],
 }  # fmt: skip
 

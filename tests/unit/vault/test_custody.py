@@ -19,6 +19,7 @@ from vault.custody import Custody
 from vault.errors import (
     CustodyError,
     GoneError,
+    HeldError,
     KeyringError,
     LabelError,
     ObjectsError,
@@ -527,8 +528,19 @@ async def test_a_held_artifact_is_not_destroyed(
     with pytest.raises(CustodyError, match="hold"):
         await custody.destroy(artifact, reason="erasure")
 
-    assert await custody.open(artifact) == NOTE
+    assert await custody.held("a1")
     assert len(await objects.names()) == 1
+
+
+@pytest.mark.anyio
+async def test_what_an_unknown_hold_keeps_is_closed(custody: Custody, tables: AsyncEngine) -> None:
+    """A row that names a hold we know nothing of may be of one that two people placed."""
+    artifact = await custody.put(NOTE, label(), DUE)
+    async with tables.begin() as tx:
+        await tx.execute(update(retention).values(hold="case-1"))
+
+    with pytest.raises(HeldError):
+        await custody.open(artifact)
 
 
 @pytest.mark.anyio

@@ -324,7 +324,7 @@ async def test_a_sweeper_that_lost_its_lease_writes_no_proof(
 async def test_a_held_row_is_not_swept_and_not_overdue(
     custody: Custody, vault_clock: Clock
 ) -> None:
-    """A legal hold stops the vault_clock, keeps the bytes, and keeps their key."""
+    """A legal hold stops the clock and keeps the bytes; the hour's key dies all the same."""
     await custody.put(NOTE, label(), DUE)
     async with custody.engine.begin() as tx:
         await tx.execute(update(retention).values(hold="case-1"))
@@ -332,7 +332,8 @@ async def test_a_held_row_is_not_swept_and_not_overdue(
 
     assert await sweep(vault_clock(), custody, owner="w1") == []
     assert await overdue(vault_clock(), custody.engine) == 0
-    assert await epochs(custody.engine) == {"raw-2026112214": True}
+    assert await epochs(custody.engine) == {"raw-2026112214": False}
+    assert (await clock_row(custody.engine))["state"] == "due"
 
 
 @pytest.mark.anyio
