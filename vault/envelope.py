@@ -6,9 +6,13 @@ The sealed container: C2SP chunked encryption, instance Cobblestone-256.
   commitment come from HKDF-Expand-SHA-512 over the input key, the salt and the context.
 - It is the implementation in `cryptography`, byte-compatible with the specification.
 - The context is bound in and not stored: whoever opens must know what the container is.
-- Nothing is returned before the last chunk has been authenticated.
+- `open_sealed` returns nothing before the last chunk has been authenticated. `open_chunks` must:
+  what it yields is genuine and in order, but only its end says that nothing was cut off.
 - Overhead: 56 bytes, and 16 for every chunk begun.
 """
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from io import BytesIO
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
@@ -17,6 +21,8 @@ from vault.errors import TamperedError
 from vault.model import Label
 
 KEY_BYTES = 32
+# The cipher makes a new buffer for what it is given: a large one is a page fault every 4 KiB.
+STEP = 64 * 1024
 
 
 def bind(purpose: str, *parts: str) -> bytes:
@@ -32,8 +38,10 @@ def context_of(label: Label) -> bytes:
 
 def seal(key: bytes, context: bytes, content: bytes) -> bytes:
     """Return *content* sealed under the 32-byte *key* and bound to *context*."""
-    encryptor = Cobblestone256Encryptor(key, context)
-    return encryptor.update(content) + encryptor.finalize()
+    encryptor, sealed = Cobblestone256Encryptor(key, context), BytesIO()
+    sealed.writelines(_through(encryptor, content))
+    sealed.write(encryptor.finalize())
+    return sealed.getvalue()
 
 
 def open_sealed(key: bytes, context: bytes, sealed: bytes) -> bytes:
@@ -44,8 +52,54 @@ def open_sealed(key: bytes, context: bytes, sealed: bytes) -> bytes:
         TamperedError: it was altered, cut or prolonged, or *key* or *context* is another.
 
     """
-    decryptor = Cobblestone256Decryptor(key, context)
+    decryptor, content = Cobblestone256Decryptor(key, context), BytesIO()
     try:
-        return decryptor.update(sealed) + decryptor.finalize()
+        content.writelines(_through(decryptor, sealed))
+        content.write(decryptor.finalize())
     except InvalidTag:
         raise TamperedError("the container does not authenticate") from None
+    return content.getvalue()
+
+
+async def seal_chunks(
+    key: bytes, context: bytes, content: AsyncIterable[bytes]
+) -> AsyncIterator[bytes]:
+    """Yield the container that `seal` makes, in pieces, as *content* comes in."""
+    encryptor = Cobblestone256Encryptor(key, context)
+    async for piece in content:
+        for sealed in _through(encryptor, piece):
+            yield sealed
+    yield encryptor.finalize()
+
+
+async def open_chunks(
+    key: bytes, context: bytes, sealed: AsyncIterable[bytes]
+) -> AsyncIterator[bytes]:
+    """
+    Yield what *sealed* holds, in pieces.
+
+    Nothing may be done with the pieces before the last one: a container that was cut is only
+    found out at its end. Whoever cannot take back what was done gathers them first.
+
+    Raises:
+        TamperedError: it was altered, cut or prolonged, or *key* or *context* is another.
+
+    """
+    decryptor = Cobblestone256Decryptor(key, context)
+    try:
+        async for piece in sealed:
+            for content in _through(decryptor, piece):
+                yield content
+        yield decryptor.finalize()
+    except InvalidTag:
+        raise TamperedError("the container does not authenticate") from None
+
+
+def _through(
+    cipher: Cobblestone256Encryptor | Cobblestone256Decryptor, data: bytes
+) -> Iterator[bytes]:
+    """Yield what *cipher* makes of *data*, a `STEP` at a time."""
+    whole = memoryview(data)
+    for start in range(0, len(whole), STEP):
+        if made := cipher.update(whole[start : start + STEP]):
+            yield made

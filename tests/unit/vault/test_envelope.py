@@ -1,11 +1,16 @@
 """The sealed container, against an independent reading of the C2SP specification."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vault import envelope
 from vault.errors import TamperedError
@@ -158,3 +163,78 @@ def test_parts_cannot_run_into_each_other() -> None:
     """Joined without lengths, tenant "ab" with subject "c" would be tenant "a" with "bc"."""
     assert envelope.bind("x", "ab", "c") != envelope.bind("x", "a", "bc")
     assert envelope.bind("x", "a") != envelope.bind("x", "a", "")
+
+
+async def flowing(content: bytes, cuts: Sequence[int]) -> AsyncIterator[bytes]:
+    """Yield *content* cut at *cuts*."""
+    edges = [0, *sorted(cut for cut in cuts if cut <= len(content)), len(content)]
+    for start, end in pairwise(edges):
+        yield content[start:end]
+
+
+async def gathered(pieces: AsyncIterator[bytes]) -> bytes:
+    """Return *pieces* joined."""
+    return b"".join([piece async for piece in pieces])
+
+
+async def pour(pieces: AsyncIterator[bytes], into: bytearray) -> None:
+    """Add *pieces* to *into*, as far as they come."""
+    async for piece in pieces:
+        into += piece
+
+
+LENGTHS = st.sampled_from([0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK, 50_000])
+CUTS = st.lists(st.integers(0, 3 * CHUNK + 200), max_size=5)
+
+
+@given(length=LENGTHS, cuts=CUTS)
+def test_what_flows_is_sealed_to_the_same_bytes(length: int, cuts: list[int]) -> None:
+    """One format: however a recording came in, the specification's program opens it."""
+    content = os.urandom(length)
+
+    sealed = asyncio.run(gathered(envelope.seal_chunks(KEY, CONTEXT, flowing(content, cuts))))
+
+    assert sealed == reference(KEY, CONTEXT, content, sealed[:24])
+
+
+@given(length=LENGTHS, cuts=CUTS)
+def test_what_was_sealed_whole_opens_as_it_flows(length: int, cuts: list[int]) -> None:
+    """What is stored comes back in pieces that a network chose, not in chunks of the format."""
+    content = os.urandom(length)
+    sealed = envelope.seal(KEY, CONTEXT, content)
+
+    opened = asyncio.run(gathered(envelope.open_chunks(KEY, CONTEXT, flowing(sealed, cuts))))
+
+    assert opened == content
+
+
+def damaged(sealed: bytes) -> Iterator[bytes]:
+    """Yield *sealed* cut, flipped, prolonged and reordered, each around every edge of a chunk."""
+    full = CHUNK + 16
+    edges = [0, 24, 56, *range(56 + full, len(sealed), full), len(sealed)]
+    near = sorted({at for edge in edges for at in (edge - 1, edge, edge + 1)})
+    yield from (sealed[:at] for at in near if 0 <= at < len(sealed))
+    for at in (at for at in near if 0 <= at < len(sealed)):
+        flipped = bytearray(sealed)
+        flipped[at] ^= 1
+        yield bytes(flipped)
+    yield from (sealed + tail for tail in (b"\x00", bytes(16), bytes(17), bytes(full)))
+    yield sealed[:56] + sealed[56 + full : 56 + 2 * full] + sealed[56 : 56 + full] + sealed[-20:]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK, 2 * CHUNK + 4])
+async def test_a_flow_that_was_damaged_never_ends_well(length: int) -> None:
+    """What came out before may be genuine; only a good end says that it is all of it."""
+    content = os.urandom(length)
+    tried = 0
+
+    for broken in damaged(envelope.seal(KEY, CONTEXT, content)):
+        released = bytearray()
+        with pytest.raises(TamperedError):
+            await pour(envelope.open_chunks(KEY, CONTEXT, flowing(broken, [100, 20_000])), released)
+        assert content.startswith(released)
+        assert len(released) <= length // CHUNK * CHUNK  # the last chunk never leaves a broken one
+        tried += 1
+
+    assert tried > 20
