@@ -29,6 +29,7 @@ from pydantic import (
 from gateway import addresses, secretfile
 from gateway.secretfile import Secret, SecretFile
 from policy.access import Role
+from vault import bucket
 
 GRAPH_URL = "https://graph.facebook.com/v23.0"
 MEDIA_HOSTS = ("lookaside.fbsbx.com",)
@@ -190,14 +191,29 @@ class Vault(Section):
     mount: Annotated[StrictStr, _shaped(r"[a-z0-9][a-z0-9/_-]{0,63}", "a mount path")] = "transit"
 
 
+def _known_facts(values: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := sorted(set(values) - set(bucket.FACTS)):
+        raise ValueError(f"unknown: {', '.join(unknown)} (known: {', '.join(bucket.FACTS)})")
+    return values
+
+
 class Objects(Section):
-    """An S3-compatible bucket; left out: files in the data directory."""
+    """
+    An S3-compatible bucket; left out: files in the data directory.
+
+    *accept_unknown* names what its server does not say and this cell does without
+    (`vault.bucket`).
+    """
 
     url: StrictStr
     endpoint: ServiceUrl | None = None
-    region: Id | None = None
+    region: Id = "us-east-1"
     access_key_file: Secret
     secret_key_file: Secret
+    purge_versions: StrictBool = False
+    accept_unknown: Annotated[
+        tuple[StrictStr, ...], AfterValidator(_distinct), AfterValidator(_known_facts)
+    ] = ()
 
     @field_validator("url")
     @classmethod

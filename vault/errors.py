@@ -45,3 +45,11 @@ class ObjectsError(VaultError):
 
 class TamperedError(VaultError):
     """The container does not authenticate: truncated, altered, or under another label or key."""
+
+
+class UnfitBucketError(ObjectsError):
+    """The bucket is not one to keep recordings in, for each of *faults*."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults

@@ -1,7 +1,7 @@
 """What custody needs from outside: a keyring that wraps, and a store that keeps ciphertext."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Protocol
 
 from vault.model import Kek, WrappedKey
@@ -73,18 +73,23 @@ class Objects(Protocol):
     Keeps sealed containers under opaque names ``[a-z0-9_/.-]{1,128}``.
 
     `put` is durable once it returns and replaces nothing (an existing name raises
-    `ObjectsError`). `delete` removes every version and is idempotent. `get` of an absent name
-    raises `GoneError`. Trust: sees ciphertext and sizes only.
+    `ObjectsError`); if it fails, or what flows into it does, nothing is under the name. `delete`
+    removes every version and is idempotent. `get` and `stream` of an absent name raise
+    `GoneError`, and only if no older version of it is left. Trust: sees ciphertext and sizes only.
     """
 
     name: str
 
-    async def put(self, name: str, sealed: bytes) -> None:
-        """Keep *sealed* under *name*."""
+    async def put(self, name: str, sealed: bytes | AsyncIterable[bytes]) -> None:
+        """Keep *sealed* under *name*; of what flows in, a few pieces are held at a time."""
         ...
 
     async def get(self, name: str) -> bytes:
         """Return what is kept under *name*."""
+        ...
+
+    def stream(self, name: str) -> AsyncIterator[bytes]:
+        """Yield what is kept under *name*, in pieces."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -92,5 +97,5 @@ class Objects(Protocol):
         ...
 
     async def names(self) -> list[str]:
-        """Return every name kept (for reconciliation with the ledger)."""
+        """Return every name kept, for reconciliation, and clear what failed writers left."""
         ...

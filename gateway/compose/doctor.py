@@ -5,6 +5,7 @@ Every check is tried, so that one visit is enough; a check says what it saw, nev
 """
 
 import asyncio
+import contextlib
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from vault.errors import VaultError
 
 EXTRAS = {
     "asyncpg": "pip install 'vocustody[postgres]'",
+    "boto3": "pip install 'vocustody[s3]'",
+    "botocore": "pip install 'vocustody[s3]'",
     "obstore": "pip install 'vocustody[s3]'",
 }
 
@@ -56,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _tried("egress", lambda: asyncio.run(_egress(settings)))
     yield _tried("keyring", lambda: asyncio.run(_keyring(settings)))
     yield _tried("objects", lambda: asyncio.run(_objects(settings)))
+    yield from _bucket(settings)
     yield _tried("broker", lambda: asyncio.run(_broker(settings)))
     yield _tried("registry", lambda: _registry(settings))
     yield _tried("policy", lambda: asyncio.run(_policy(settings)))
@@ -148,6 +152,16 @@ async def _objects(settings: Settings) -> str:
         raise MissingPartError(
             f"{exc} (is the store up, its bucket made, and [services] objects right?)"
         ) from None
+
+
+def _bucket(settings: Settings) -> Iterator[Check]:
+    """Yield what the bucket's server says of it, fit or not, and how that is known."""
+    if settings.services.objects is None:
+        return
+    # What is wrong, or that it does not answer, the check before has said.
+    with contextlib.suppress(ModuleNotFoundError, VaultError):
+        for fact in asyncio.run(stores.bucket(settings).facts()):
+            yield Check("bucket", True, f"{fact.name} {fact.says}")
 
 
 async def _broker(settings: Settings) -> str:

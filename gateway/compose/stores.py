@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hvac
 from sqlalchemy import delete, false
@@ -23,20 +24,25 @@ from gateway.broker import Broker
 from gateway.compose.egress import Mount
 from gateway.compose.surroundings import now
 from gateway.decisions import Decisions
-from gateway.errors import MissingPartError
+from gateway.errors import MissingPartError, SettingsError
 from gateway.metrics import Metrics
 from gateway.natsd import NatsServer
 from gateway.schema import relay
 from gateway.sections import Database, Vault
 from gateway.settings import Settings
 from gateway.slots import URGENT
+from vault.bucket import Terms
 from vault.custody import Custody
+from vault.errors import UnfitBucketError
 from vault.keyrings.client import Transit
 from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keyrings.transit import TransitKeyring
 from vault.keyrings.transit_keeper import TransitKeeper
 from vault.objects.local import LocalObjects
 from vault.ports import Keeper, Keyring, Objects
+
+if TYPE_CHECKING:
+    from vault.objects.s3 import S3Objects
 
 SIGNING_KEY = "vocustody-audit"
 KEEPER_SIGNING_KEY = "vocustody-keeper"
@@ -140,27 +146,43 @@ def keeper_shelf(settings: Settings) -> Shelf:
 
 
 async def objects(settings: Settings) -> Objects:
-    """Return the object store: the bucket that is named, else local files."""
+    """Return the object store: the bucket that is named, if it is fit, else local files."""
+    if settings.services.objects is None:
+        return LocalObjects(settings.cell.data / "objects")
+    store = bucket(settings)
+    try:
+        found = await store.ready()
+    except UnfitBucketError as exc:
+        raise SettingsError([f"services.objects: {fault}" for fault in exc.faults]) from None
+    for fact in found:
+        log.get().info("bucket.observed", field=fact.name, state=fact.value or fact.basis)
+    return store
+
+
+def bucket(settings: Settings) -> "S3Objects":
+    """Return the bucket that is named; it has not been looked at."""
+    from vault.objects.client import Credentials  # noqa: PLC0415 - needs the extra [s3]
+    from vault.objects.s3 import S3Objects  # noqa: PLC0415 - same
+
     given = settings.services.objects
     if given is None:
-        return LocalObjects(settings.cell.data / "objects")
-    from vault.objects.s3 import S3Objects  # noqa: PLC0415 - needs the extra [s3]
-    from vault.objects.sigv4 import Credentials  # noqa: PLC0415 - same
-
-    region = given.region or "us-east-1"
-    bucket, *folders = filter(None, given.url.removeprefix("s3://").split("/"))
-    store = S3Objects(
-        given.endpoint or f"https://s3.{region}.amazonaws.com",
-        bucket,
+        raise MissingPartError("services.objects is not set: there is no bucket")
+    name, *folders = filter(None, given.url.removeprefix("s3://").split("/"))
+    return S3Objects(
+        given.endpoint or f"https://s3.{given.region}.amazonaws.com",
+        name,
         prefix="/".join([*folders, settings.cell.id, ""]),
-        region=region,
+        terms=Terms(
+            region=given.region,
+            purge_versions=given.purge_versions,
+            accepted=frozenset(given.accept_unknown),
+            strict=settings.production,
+        ),
         credentials=Credentials(
             given.access_key_file.value.decode(), given.secret_key_file.value.decode()
         ),
         now=now,
     )
-    await store.ready()
-    return store
 
 
 async def trail(settings: Settings, mount: Mount, stack: AsyncExitStack) -> Trail:

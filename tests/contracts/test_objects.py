@@ -1,62 +1,46 @@
 """The contract of `vault.ports.Objects`, over every adapter, with a real S3 server."""
 
 import secrets
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from support.objects import S3Server
+from support.objects import REGION, S3Server
 from support.settings import Configure
 from support.stage import secret
 
 from gateway import settings
 from gateway.compose import stores
+from gateway.errors import SettingsError
+from gateway.settings import Mode, Settings
 from vault.errors import GoneError, ObjectsError
 from vault.objects.local import LocalObjects
-from vault.objects.s3 import S3Objects
-from vault.objects.sigv4 import Credentials, headers
+from vault.objects.multipart import PART_BYTES
 from vault.ports import Objects
 
 SEALED = secrets.token_bytes(40_000)
-REGION = "eu-central-1"
-
-
-def now() -> datetime:
-    """Return the real time: the server checks the age of a signature."""
-    return datetime.now(UTC)
-
-
-def ask(server: S3Server, method: str, path: str, body: str = "") -> httpx2.Response:
-    """Send one signed request to *server*."""
-    url = f"{server.url}/{path}"
-    who = Credentials(server.key_id, server.secret)
-    content = body.encode()
-    signed = headers(method, url, credentials=who, region=REGION, at=now(), body=content)
-    return httpx2.request(method, url, headers=signed, content=content, trust_env=False)
 
 
 @pytest.fixture
 def bucket(s3_server: S3Server) -> str:
     """Return a new bucket without versions."""
-    name = f"cell-{secrets.token_hex(6)}"
-    assert ask(s3_server, "PUT", name).status_code == httpx2.codes.OK
-    return name
+    return s3_server.bucket()
 
 
-def s3_objects(server: S3Server, bucket: str, prefix: str = "some/prefix/eu-1/") -> S3Objects:
-    """Return *prefix* of *bucket* as a store."""
-    who = Credentials(server.key_id, server.secret)
-    return S3Objects(server.url, bucket, prefix=prefix, region=REGION, credentials=who, now=now)
-
-
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", "s3-versioned", "s3-suspended"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
-    """Return each store in turn."""
+    """Return each store in turn; versioned buckets on terms of deleting every version."""
     if request.param == "local":
         return LocalObjects(tmp_path / "objects")
     server: S3Server = request.getfixturevalue("s3_server")
-    return s3_objects(server, request.getfixturevalue("bucket"))
+    versions = {"s3": "", "s3-versioned": "Enabled", "s3-suspended": "Suspended"}[request.param]
+    return server.store(server.bucket(versions=versions), purge_versions=bool(versions))
+
+
+async def flowing(*pieces: bytes) -> AsyncIterator[bytes]:
+    """Yield *pieces*."""
+    for piece in pieces:
+        yield piece
 
 
 @pytest.mark.anyio
@@ -101,6 +85,62 @@ async def test_a_deleted_object_is_gone_and_may_be_deleted_again(objects: Object
     assert await objects.names() == []
 
 
+LARGE = secrets.token_bytes(PART_BYTES + 3_000_000)  # more than one request holds
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", [b"", b"one piece", SEALED, LARGE], ids=len)
+async def test_what_flowed_in_is_got_and_flows_out(objects: Objects, content: bytes) -> None:
+    """A recording is never held whole twice on its way: what comes back must still be it."""
+    pieces = [content[at : at + 100_000] for at in range(0, len(content), 100_000)]
+
+    await objects.put("ab/one", flowing(*pieces))
+
+    assert await objects.get("ab/one") == content
+    assert b"".join([piece async for piece in objects.stream("ab/one")]) == content
+    await objects.delete("ab/one")
+    with pytest.raises(GoneError):
+        await anext(objects.stream("ab/one"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("late", [b"other", LARGE], ids=len)
+async def test_what_flows_in_replaces_nothing(objects: Objects, late: bytes) -> None:
+    """The rule holds for a large object too, whose parts are sent before the name is taken."""
+    await objects.put("ab/one", SEALED)
+
+    with pytest.raises(ObjectsError):
+        await objects.put("ab/one", flowing(late))
+
+    assert await objects.get("ab/one") == SEALED
+    await objects.delete("ab/one")
+    assert await objects.names() == []
+
+
+class TornError(Exception):
+    """What feeds a store failed."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("before", [b"", SEALED, LARGE], ids=len)
+async def test_a_flow_that_fails_leaves_nothing(objects: Objects, before: bytes) -> None:
+    """Half a container would be a recording that was tampered with."""
+
+    async def torn() -> AsyncIterator[bytes]:
+        yield before
+        yield before
+        raise TornError
+
+    with pytest.raises(TornError):
+        await objects.put("ab/one", torn())
+
+    with pytest.raises(GoneError):
+        await objects.get("ab/one")
+    assert await objects.names() == []
+    await objects.put("ab/one", b"whole")
+    assert await objects.get("ab/one") == b"whole"
+
+
 BAD_NAMES = ["", "/etc/x", "../x", "a/../b", "a//b", "a/", "A", "a b", "a\n", ".a", "x" * 129]
 
 
@@ -120,7 +160,7 @@ async def test_a_name_that_leaves_its_place_is_refused(tmp_path: Path, name: str
 async def test_s3_refuses_the_same_names(name: str) -> None:
     """The bucket may be shared: the rule is the same, before anything is sent."""
     nowhere = S3Server("http://127.0.0.1:9", "id", "secret")
-    objects = s3_objects(nowhere, "bucket")
+    objects = nowhere.store("bucket")
 
     for call in (objects.get(name), objects.delete(name)):
         with pytest.raises(ObjectsError, match="name of an object"):
@@ -154,7 +194,7 @@ async def test_local_files_are_private(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_a_missing_bucket_is_not_an_empty_one(s3_server: S3Server) -> None:
     """A bucket that is not there proves nothing about what was in it."""
-    objects = s3_objects(s3_server, "no-such-bucket")
+    objects = s3_server.store("no-such-bucket")
 
     for call in (objects.ready(), objects.get("one"), objects.put("one", b"")):
         with pytest.raises(ObjectsError):
@@ -164,7 +204,7 @@ async def test_a_missing_bucket_is_not_an_empty_one(s3_server: S3Server) -> None
 @pytest.mark.anyio
 async def test_wrong_credentials_are_a_failure(s3_server: S3Server, bucket: str) -> None:
     """Refused is not absent."""
-    refused = s3_objects(S3Server(s3_server.url, s3_server.key_id, "wrong"), bucket)
+    refused = S3Server(s3_server.url, s3_server.key_id, "wrong").store(bucket)
 
     for call in (refused.ready(), refused.get("one"), refused.delete("one"), refused.names()):
         with pytest.raises(ObjectsError):
@@ -174,7 +214,7 @@ async def test_wrong_credentials_are_a_failure(s3_server: S3Server, bucket: str)
 @pytest.mark.anyio
 async def test_a_server_that_is_away_is_a_failure() -> None:
     """Nothing is listening there: the same call may work later."""
-    away = s3_objects(S3Server("http://127.0.0.1:9", "id", "secret"), "bucket")
+    away = S3Server("http://127.0.0.1:9", "id", "secret").store("bucket")
 
     for call in (away.get("one"), away.delete("one"), away.names(), away.put("one", b"")):
         with pytest.raises(ObjectsError):
@@ -186,8 +226,8 @@ async def test_stores_that_share_a_bucket_share_nothing_else(
     s3_server: S3Server, bucket: str
 ) -> None:
     """Cells reconcile by deleting what they have no row for: it must never be another cell's."""
-    ours = s3_objects(s3_server, bucket, "eu-1/")
-    theirs = [s3_objects(s3_server, bucket, each) for each in ("us-1/", "eu-1/x/", "eu-10/")]
+    ours = s3_server.store(bucket, "eu-1/")
+    theirs = [s3_server.store(bucket, each) for each in ("us-1/", "eu-1/x/", "eu-10/")]
     await ours.put("ab/one", SEALED)
     for each in theirs[::2]:
         await each.put("ab/two", b"theirs")
@@ -221,7 +261,36 @@ async def test_a_cell_keeps_to_a_prefix_of_its_own(
 
     await cell.put("ab/one", SEALED)
 
-    assert await s3_objects(s3_server, bucket, prefix).names() == ["ab/one"]
+    assert await s3_server.store(bucket, prefix).names() == ["ab/one"]
+
+
+@pytest.mark.anyio
+async def test_a_production_cell_needs_its_bucket_to_say_all(
+    s3_server: S3Server, bucket: str, configure: Configure
+) -> None:
+    """What may stay unknown is written in the settings, by name, or the cell does not start."""
+    given = (
+        f'[services.objects]\nurl = "s3://{bucket}"\nendpoint = "{s3_server.url}"\n'
+        f'region = "{REGION}"\naccess_key_file = "key-id"\nsecret_key_file = "key-secret"\n'
+    )
+    path = configure(given)
+    secret(path.parent, "key-id", s3_server.key_id)
+    secret(path.parent, "key-secret", s3_server.secret)
+
+    def production(path: Path) -> Settings:
+        loaded = settings.load(path)
+        cell = loaded.cell.model_copy(update={"mode": Mode.PRODUCTION})
+        return loaded.model_copy(update={"cell": cell})
+
+    with pytest.raises(SettingsError) as refused:
+        await stores.objects(production(path))
+
+    assert [fault.split(":")[:2] for fault in refused.value.faults] == [
+        ["services.objects", " public_access"],
+        ["services.objects", " region"],
+    ]
+    accepted = configure(f'{given}accept_unknown = ["public_access", "region"]')
+    assert (await stores.objects(production(accepted))).name == "s3"
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "eu-1", "/eu-1/", "a//b/", "../b/", "a/./b/", "A/"])
@@ -230,27 +299,4 @@ def test_a_prefix_that_is_none_is_refused(prefix: str) -> None:
     nowhere = S3Server("http://127.0.0.1:9", "id", "secret")
 
     with pytest.raises(ObjectsError, match="prefix"):
-        s3_objects(nowhere, "bucket", prefix)
-
-
-VERSIONING = (
-    '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    "<Status>{}</Status></VersioningConfiguration>"
-)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("status", ["Enabled", "Suspended"])
-async def test_a_versioned_bucket_is_refused(s3_server: S3Server, bucket: str, status: str) -> None:
-    """There, a delete hides the recording and keeps it: the deletion clock would lie."""
-    objects = s3_objects(s3_server, bucket)
-    for state in ("Enabled", status):
-        answer = ask(s3_server, "PUT", f"{bucket}?versioning=", VERSIONING.format(state))
-        assert answer.status_code == httpx2.codes.OK
-
-    with pytest.raises(ObjectsError, match="keeps versions"):
-        await objects.ready()
-    with pytest.raises(ObjectsError, match="keeps versions"):
-        await objects.put("one", SEALED)
-
-    assert await objects.names() == []
+        nowhere.store("bucket", prefix)

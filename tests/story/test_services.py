@@ -32,7 +32,6 @@ from support.stage import agree, get, received, secret, staged, until, vocustody
 
 from gateway.demo.graph import GraphWorld, serve
 from gateway.natsd import NatsServer
-from vault.objects import sigv4
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -158,16 +157,6 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     server.stop()
 
 
-def bucket(server: S3Server) -> str:
-    """Make a bucket; return its name."""
-    name = f"cell-{secrets.token_hex(6)}"
-    url = f"{server.url}/{name}"
-    who = sigv4.Credentials(server.key_id, server.secret)
-    signed = sigv4.headers("PUT", url, credentials=who, region="us-east-1", at=datetime.now(UTC))
-    assert httpx2.put(url, headers=signed, trust_env=False).status_code == httpx2.codes.OK
-    return name
-
-
 @pytest.fixture(scope="module")
 async def services(
     tmp_path_factory: pytest.TempPathFactory,
@@ -193,7 +182,7 @@ database = {{ url = "{database}", password_file = "db" }}
 nats = {{ url = "{nats.url}", token_file = "nats" }}
 opa = "http://{address}"
 vault = {{ url = "{vault.server.url}", token_file = "vault" }}
-objects = "s3://{bucket(s3_server)}"
+objects = "s3://{s3_server.bucket()}"
 objects_endpoint = "{s3_server.url}"
 objects_access_key_file = "s3-id"
 objects_secret_key_file = "s3-key"

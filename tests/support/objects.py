@@ -8,12 +8,20 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vault.bucket import Terms
+from vault.objects import client
+from vault.objects.client import Credentials
+from vault.objects.s3 import S3Objects
+
+REGION = "eu-central-1"
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 1.0  # it waits ten seconds for nobody; its directory is thrown away
 
@@ -25,6 +33,42 @@ class S3Server:
     url: str
     key_id: str
     secret: str = field(repr=False)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Return its one key."""
+        return Credentials(self.key_id, self.secret)
+
+    def client(self) -> Any:
+        """Return the official client, for what a test sets up and looks at beside the store."""
+        return client.connect(self.url, region=REGION, credentials=self.credentials)
+
+    def bucket(self, *, versions: str = "") -> str:
+        """Return the name of a new bucket; *versions* is its status of versioning."""
+        name = f"cell-{secrets.token_hex(6)}"
+        made = self.client()
+        made.create_bucket(Bucket=name)
+        for status in filter(None, ("Enabled" if versions else "", versions)):
+            made.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": status})
+        return name
+
+    def store(
+        self,
+        bucket: str,
+        prefix: str = "some/prefix/eu-1/",
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        **terms: Any,
+    ) -> S3Objects:
+        """Return *prefix* of *bucket* as a store, on lenient terms but for *terms*."""
+        return S3Objects(
+            self.url,
+            bucket,
+            prefix=prefix,
+            terms=Terms(**{"region": REGION, "strict": False} | terms),
+            credentials=self.credentials,
+            now=now,
+        )
 
 
 @pytest.fixture(scope="session")

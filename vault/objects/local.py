@@ -1,16 +1,22 @@
 """
 Objects as files under a directory.
 
-What `put` returned from is on disk: the file, then every directory on its way, is synced.
+- A file is written under a name nobody reads (`vault.objects.unfinished`), synced, and then
+  linked to its own name: a crash leaves the whole object or none. Linking replaces nothing.
+- What `put` returned from is on disk: the file, then every directory on its way, is synced.
+
 Trust: whoever reads the directory sees ciphertext, sizes and times. The file system must be
 one that honours fsync and keeps no snapshots past the longest retention.
 """
 
-import asyncio
 import os
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 
+from vault import flow
 from vault.errors import GoneError, ObjectsError
+from vault.objects import blocking, unfinished
+from vault.objects.unfinished import translated
 from vault.ports import OBJECT_NAME
 
 
@@ -27,62 +33,78 @@ class LocalObjects:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        unfinished.clear(self._directory)
 
-    async def put(self, name: str, sealed: bytes) -> None:
+    async def put(self, name: str, sealed: bytes | AsyncIterable[bytes]) -> None:
         """See `Objects.put`."""
-        await asyncio.to_thread(self._put, self._path(name), sealed)
+        path = self._path(name)
+        begun, file = await blocking.call(self._begin)
+        try:
+            async for block in flow.blocks(flow.pieces(sealed), flow.PIECE):
+                await blocking.call(unfinished.write, file, block)
+            await blocking.call(self._finish, begun, file, path)
+        finally:
+            begun.unlink(missing_ok=True)
+            os.close(file)
 
     async def get(self, name: str) -> bytes:
         """See `Objects.get`."""
-        return await asyncio.to_thread(self._get, self._path(name))
+        return await flow.gathered(self.stream(name))
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        """See `Objects.stream`."""
+        file = await blocking.call(self._open, self._path(name))
+        try:
+            while piece := await blocking.call(_read, file):
+                yield piece
+        finally:
+            os.close(file)
 
     async def delete(self, name: str) -> None:
         """See `Objects.delete`."""
-        await asyncio.to_thread(self._delete, self._path(name))
+        await blocking.call(self._delete, self._path(name))
 
     async def names(self) -> list[str]:
         """See `Objects.names`."""
-        return await asyncio.to_thread(self._names)
+        return await blocking.call(self._names)
 
-    def _get(self, path: Path) -> bytes:
+    def _begin(self) -> tuple[Path, int]:
+        self._require_directory()
+        return unfinished.begin(self._directory)
+
+    @translated()
+    def _finish(self, begun: Path, file: int, path: Path) -> None:
+        os.fsync(file)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.link(begun, path)
         try:
-            return path.read_bytes()
+            self._sync(path.parent)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+    @translated()
+    def _open(self, path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             self._require_directory()
             raise GoneError("no such object") from None
-        except OSError as exc:
-            raise ObjectsError(type(exc).__name__) from exc
 
-    def _put(self, path: Path, sealed: bytes) -> None:
-        self._require_directory()
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as exc:
-            raise ObjectsError(type(exc).__name__) from exc
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(sealed)
-                file.flush()
-                os.fsync(file.fileno())
-            self._sync(path.parent)
-        except OSError as exc:
-            path.unlink(missing_ok=True)
-            raise ObjectsError(type(exc).__name__) from exc
-
+    @translated()
     def _delete(self, path: Path) -> None:
         self._require_directory()
-        try:
-            path.unlink(missing_ok=True)
-            if path.parent.exists():
-                self._sync(path.parent)
-        except OSError as exc:
-            raise ObjectsError(type(exc).__name__) from exc
+        path.unlink(missing_ok=True)
+        if path.parent.exists():
+            self._sync(path.parent)
 
+    @translated()
     def _names(self) -> list[str]:
         self._require_directory()
+        unfinished.clear(self._directory)
         files = (path for path in self._directory.rglob("*") if path.is_file())
-        return sorted(path.relative_to(self._directory).as_posix() for path in files)
+        names = (path.relative_to(self._directory).as_posix() for path in files)
+        return sorted(name for name in names if not name.startswith(unfinished.PLACE))
 
     def _require_directory(self) -> None:
         if not self._directory.is_dir():
@@ -103,3 +125,8 @@ class LocalObjects:
                 os.close(descriptor)
             if place == self._directory.parent:
                 return
+
+
+@translated()
+def _read(file: int) -> bytes:
+    return os.read(file, flow.PIECE)

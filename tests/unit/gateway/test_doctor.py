@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.objects import S3Server
 from support.openbao import OpenBao
 from support.postgres import Postgres
 from support.settings import CANARY, Configure
@@ -161,6 +162,30 @@ def test_a_store_that_does_not_answer_shows(
     assert status == 1
     assert set(fixes) == {"objects"}
     assert "[services] objects" in fixes["objects"]
+
+
+def test_what_the_bucket_is_shows_with_its_basis_even_if_it_is_unfit(
+    configure: Configure,
+    capsys: pytest.CaptureFixture[str],
+    s3_server: S3Server,
+    tmp_path: Path,
+) -> None:
+    """The operator sees what the server said, and what is to be done about it, in one visit."""
+    secret(tmp_path, "s3-id", s3_server.key_id)
+    secret(tmp_path, "s3-key", s3_server.secret)
+    keys = 'access_key_file = "s3-id", secret_key_file = "s3-key"'
+    bucket = s3_server.bucket(versions="Enabled")
+    given = f'{{ url = "s3://{bucket}", endpoint = "{s3_server.url}", {keys} }}'
+
+    status = cli.main(["doctor", "--config", str(configure(f"[services]\nobjects = {given}"))])
+
+    said = capsys.readouterr().out.splitlines()
+    assert status == 1
+    assert "ok   bucket: versioning enabled (observed)" in said
+    assert "ok   bucket: public_access unknown (the server says NotImplemented)" in said
+    (fix,) = (line for line in said if line.startswith("FIX "))
+    assert fix.startswith("FIX  objects: services.objects: versioning: the bucket keeps versions")
+    assert "purge_versions = true" in fix
 
 
 def test_a_wrong_assistant_is_named_by_its_tenant(

@@ -260,6 +260,10 @@ def test_odd_values_are_refused_with_their_path(
         ('[services]\ndatabase = "mysql://db.example/x"', "services.database.url"),
         ('[services]\nnats = "https://nats.example"', "services.nats.url"),
         ('[services]\nobjects = "s3://bucket"', "services.objects.access_key_file"),
+        (
+            '[services.objects]\nurl = "s3://bucket"\naccept_unknown = ["luck"]',
+            "services.objects.accept_unknown",
+        ),
     ],
 )
 def test_odd_tables_are_refused_with_their_path(write: Write, table: str, where: str) -> None:
