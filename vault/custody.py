@@ -2,7 +2,8 @@
 Custody: put, open and destroy artifacts.
 
 - No due time, no artifact. Raw audio has less than 24 hours.
-- Content is sealed in memory, under a key made for this label; only ciphertext leaves here.
+- Content is sealed in memory, under a key made for this label; only ciphertext leaves here, and
+  it leaves in pieces: neither the content nor its container is held twice.
 - The clock is committed before the object is put. After a crash in between, the clock is there
   and finds either an object or nothing.
 - An artifact past its due time is closed to reads, swept or not; so is one under a legal hold,
@@ -10,16 +11,15 @@ Custody: put, open and destroy artifacts.
 - Destroying means: deleted, and a read after it failed; only then is it recorded.
 """
 
-import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from vault import envelope, ledger
+from vault import envelope, flow, ledger
 from vault.epochs import epoch_of
 from vault.errors import (
     CustodyError,
@@ -54,10 +54,15 @@ class Custody:
         self.now = now
 
     async def put(
-        self, content: bytes, label: Label, due: datetime, *, instead_of: str | None = None
+        self,
+        content: bytes | AsyncIterable[bytes],
+        label: Label,
+        due: datetime,
+        *,
+        instead_of: str | None = None,
     ) -> Artifact:
         """
-        Seal *content* and keep it until *due*; durable once it returns.
+        Seal *content*, whole or as it flows in, and keep it until *due*; durable once it returns.
 
         From then on the artifact *instead_of* is due: what was made of it takes its place.
 
@@ -106,13 +111,16 @@ class Custody:
 
     async def unsealed(self, row: Row[Any], key: bytes) -> bytes:
         """Return what is kept under *row*, opened by *key*, its own. Raises as `open`."""
+        sealed = flow.Meter(row.salt)
+        container = sealed.through(self.objects.stream(row.object_name))
+        context = envelope.context_of(ledger.label_of(row))
         try:
-            sealed = await self.objects.get(row.object_name)
+            content = await flow.gathered(envelope.open_chunks(key, context, container))
         except GoneError:
             raise TamperedError(f"{row.id}: its object is missing") from None
-        if _commitment(row.salt, sealed) != row.commitment:
+        if sealed.digest != row.commitment:
             raise TamperedError(f"{row.id}: its object is another one")
-        return envelope.open_sealed(key, envelope.context_of(ledger.label_of(row)), sealed)
+        return content
 
     async def describe(self, artifact: str) -> Artifact | None:
         """Return what is kept under the id *artifact*, or None."""
@@ -217,19 +225,28 @@ class Custody:
     def _is_due(self, row: Row[Any]) -> bool:
         return self.now() >= ledger.moment(row.due_at)
 
-    async def _same(self, content: bytes, label: Label, row: Row[Any]) -> Artifact:
-        if label != ledger.label_of(row) or await self.open(ledger.artifact_of(row)) != content:
-            raise LabelError("artifact: another one is kept under this id")
-        return ledger.artifact_of(row)
+    async def _same(
+        self, content: bytes | AsyncIterable[bytes], label: Label, row: Row[Any]
+    ) -> Artifact:
+        kept = ledger.artifact_of(row)
+        if label == kept.label:
+            given = await flow.digest(flow.pieces(content))
+            if given == await flow.digest(flow.pieces(await self.open(kept))):
+                return kept
+        raise LabelError("artifact: another one is kept under this id")
 
     async def _store(
-        self, content: bytes, label: Label, due: datetime, instead_of: str | None
+        self,
+        content: bytes | AsyncIterable[bytes],
+        label: Label,
+        due: datetime,
+        instead_of: str | None,
     ) -> Artifact:
         stored_at = self.now()
         epoch = epoch_of(label.kind, stored_at)
         key = await self.keys.artifact_key(label, epoch, create=True)
-        sealed = envelope.seal(key, envelope.context_of(label), content)
         salt = secrets.token_bytes(SALT_BYTES)
+        clear, sealed = flow.Meter(), flow.Meter(salt)
         name = _object_name()
         row = {
             "id": label.artifact,
@@ -239,15 +256,19 @@ class Custody:
             "region": label.region,
             "epoch": epoch,
             "object_name": name,
-            "size": len(content),
-            "commitment": _commitment(salt, sealed),
+            "size": 0,  # both are known, and written, when the object is kept
+            "commitment": "",
             "salt": salt,
             "state": "storing",
             "stored_at": int(stored_at.timestamp()),
         }
         await ledger.announce(self.engine, row, int(due.timestamp()))
-        await self.objects.put(name, sealed)
-        if not await self._keep(label.artifact, name, key, instead_of):
+        container = envelope.seal_chunks(
+            key, envelope.context_of(label), clear.through(flow.pieces(content))
+        )
+        await self.objects.put(name, sealed.through(container))
+        measured = {"size": clear.size, "commitment": sealed.digest}
+        if not await self._keep(label.artifact, name, key, measured, instead_of):
             await self.objects.delete(name)
             raise CustodyError(f"{label.artifact}: destroyed or stored by another meanwhile")
         kept = await self.describe(label.artifact)
@@ -255,7 +276,14 @@ class Custody:
             raise GoneError(f"{label.artifact}: destroyed")
         return kept
 
-    async def _keep(self, artifact: str, name: str, key: bytes, instead_of: str | None) -> bool:
+    async def _keep(
+        self,
+        artifact: str,
+        name: str,
+        key: bytes,
+        measured: dict[str, Any],
+        instead_of: str | None,
+    ) -> bool:
         """Note that the object is durable, and give each hold that covers it a copy of *key*."""
         copies: dict[str, WrappedKey] = {}
         for _ in range(MOST_TRIES):
@@ -265,6 +293,7 @@ class Custody:
                     self.engine,
                     artifact,
                     name,
+                    measured,
                     instead_of=instead_of,
                     at=at,
                     copies=copies,
@@ -310,7 +339,3 @@ def _object_name() -> str:
     """Return a random name: it tells nothing about what is in it."""
     name = secrets.token_hex(16)
     return f"{name[:2]}/{name[2:]}"
-
-
-def _commitment(salt: bytes, sealed: bytes) -> str:
-    return hashlib.sha256(salt + sealed).hexdigest()

@@ -129,13 +129,16 @@ async def keep(
     engine: AsyncEngine,
     artifact: str,
     object_name: str,
+    measured: dict[str, Any],
     *,
     instead_of: str | None,
     at: int,
     copies: Mapping[str, WrappedKey],
 ) -> bool:
     """
-    Note that the object is durable; False if the row is no longer about this object.
+    Note that the object is durable, and what was *measured*: its size and its commitment.
+
+    False if the row is no longer about this object.
 
     In the same transaction every hold that covers it keeps it, by its own of *copies*, and the
     clock of *instead_of*, if one is named, is brought forward to *at*.
@@ -151,7 +154,7 @@ async def keep(
         covering = await held.covering(tx, artifact)
         if uncopied := covering - (copies.keys() & lasting):
             raise UncopiedError(uncopied)
-        kept = await tx.execute(update(artifacts).where(mine).values(state="kept"))
+        kept = await tx.execute(update(artifacts).where(mine).values(state="kept", **measured))
         if kept.rowcount == 1:
             for hold in sorted(covering):
                 await held.take(tx, hold, {artifact: copies[hold]}, at)

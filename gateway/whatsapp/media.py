@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
+from io import BytesIO
 
 import httpx2
 
@@ -190,12 +191,12 @@ def _check_head(answer: httpx2.Response) -> None:
 
 
 async def _read(answer: httpx2.Response) -> bytes:
-    content = bytearray()
+    content = BytesIO()  # its getvalue hands its buffer over: the note is in memory once
     async for part in answer.aiter_raw():
-        content += part
-        if len(content) > MAX_BYTES:
+        if content.tell() + len(part) > MAX_BYTES:
             raise MediaRefusedError("media.too_large")
-    return bytes(content)
+        content.write(part)
+    return content.getvalue()
 
 
 def _observe(answer: httpx2.Response) -> Observed:

@@ -2,7 +2,10 @@
 
 import asyncio
 import gzip
+import hashlib
 import secrets
+import tracemalloc
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from vault.errors import (
     ObjectsError,
     TamperedError,
 )
+from vault.flow import PIECE
 from vault.keyrings.local import LocalKeyring
 from vault.keys import Keys
 from vault.model import Artifact, Kind, Label
@@ -50,6 +54,75 @@ async def test_what_was_put_is_opened(custody: Custody) -> None:
     assert await custody.describe("a1") == artifact
     assert (artifact.due, artifact.size, artifact.epoch) == (DUE, len(NOTE), "raw-2026112214")
     assert await custody.of_subject("s1") == [artifact]
+
+
+async def flowing(content: bytes) -> AsyncIterator[bytes]:
+    """Yield *content* as a network would bring it."""
+    for at in range(0, len(content), 70_000):
+        yield content[at : at + 70_000]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("length", [0, 1, 16_384, 200_000, 3_000_000])
+async def test_what_flows_in_is_kept_like_any_other(
+    custody: Custody, objects: FaultyObjects, tables: AsyncEngine, length: int
+) -> None:
+    """Size and commitment are what was measured on the way, and the ledger has them."""
+    content = secrets.token_bytes(length)
+
+    artifact = await custody.put(flowing(content), label(), DUE)
+
+    assert artifact.size == length
+    async with tables.connect() as connection:
+        row = (await connection.execute(select(artifacts))).one()
+    sealed = await objects.get(row.object_name)
+    assert artifact.commitment == hashlib.sha256(row.salt + sealed).hexdigest()
+    assert await custody.open(artifact) == content
+    assert await custody.put(flowing(content), label(), DUE) == artifact
+    with pytest.raises(LabelError, match="another one"):
+        await custody.put(flowing(content + b"x"), label(), DUE)
+
+
+@pytest.mark.anyio
+async def test_a_flow_that_breaks_is_put_again(custody: Custody, objects: FaultyObjects) -> None:
+    """The line broke in the middle of a recording: the next try stores it whole."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(3_000_000)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await custody.put(broken(), label(), DUE)
+    assert await objects.names() == []
+    assert await custody.describe("a1") is None
+
+    artifact = await custody.put(flowing(NOTE), label(), DUE)
+
+    assert await custody.open(artifact) == NOTE
+
+
+@pytest.mark.anyio
+async def test_a_recording_is_in_memory_once(custody: Custody) -> None:
+    """Sealing and opening hold a few pieces beside it: no second copy, sealed or clear."""
+    content = secrets.token_bytes(24 * PIECE)
+
+    def peak() -> float:
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        return most / len(content)
+
+    tracemalloc.start()
+    try:
+        artifact = await custody.put(content, label(), DUE)
+        put = peak()
+        opened = await custody.open(artifact)
+        taken = peak()
+    finally:
+        tracemalloc.stop()
+
+    assert opened == content
+    assert put < 0.4  # beside the content, which was there before
+    assert taken < 1.4  # the content that is returned
 
 
 @pytest.mark.anyio
