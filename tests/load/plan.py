@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from load import appends, broker, door, fairness, notes, rules, sealing, vendors
+from load import appends, broker, door, fairness, held, notes, rules, sealing, vendors
 from load.fairness import Size
 from load.figures import Section
 
@@ -15,8 +15,8 @@ class Plan:
     """
     Counts: *deliveries* per connections, *events* per producer, notes, questions, seconds.
 
-    *calls* of each kind and *mebibytes* go through the egress broker, *vendor_notes* through each
-    adapter; *flood* is the size of the fairness run.
+    *recordings* are sizes in mebibytes; *calls* of each kind and *mebibytes* go through the egress
+    broker, *vendor_notes* through each adapter; *flood* is the size of the fairness run.
     """
 
     deliveries: Mapping[int, int]
@@ -28,6 +28,7 @@ class Plan:
     people: int
     seal_seconds: float
     seal_rounds: int
+    recordings: tuple[int, ...]
     questions: int
     calls: int
     mebibytes: int
@@ -45,6 +46,7 @@ FULL = Plan(
     people=4,
     seal_seconds=0.15,
     seal_rounds=5,
+    recordings=(16, 256),
     questions=1_000,
     calls=300,
     mebibytes=128,
@@ -74,8 +76,11 @@ def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measureme
     async def trail(directory: Path) -> list[Section]:
         return [await appends.measure(directory, now=now, loads=plan.events, rounds=plan.rounds)]
 
-    async def seals(_directory: Path) -> list[Section]:
-        return [sealing.measure(seconds=plan.seal_seconds, rounds=plan.seal_rounds)]
+    async def seals(directory: Path) -> list[Section]:
+        return [
+            sealing.measure(seconds=plan.seal_seconds, rounds=plan.seal_rounds),
+            await held.measure(directory, mebibytes=plan.recordings),
+        ]
 
     async def policy(directory: Path) -> list[Section]:
         return [await rules.measure(directory, questions=plan.questions)]
