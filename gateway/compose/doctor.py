@@ -14,7 +14,7 @@ from functools import partial
 
 from gateway import assistant, db, natsd
 from gateway.broker import Broker
-from gateway.compose import egress, engines, rules, stores
+from gateway.compose import egress, engines, identities, rules, stores
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.sections import Tenant
@@ -118,7 +118,7 @@ async def _keyring(settings: Settings) -> str:
     async with AsyncExitStack() as stack:
         opened = await egress.egress(settings, stack)
         mount = await egress.vault_mount(settings, opened, stack)
-        keyring = stores.keyring(settings, mount)
+        keyring = stores.keyring(settings, identities.worker(settings, mount))
         try:
             await keyring.ready()
         except VaultError as exc:
