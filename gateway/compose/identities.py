@@ -5,6 +5,7 @@ One `Identity` is made per process and shared by whatever speaks in its name: a 
 opens once, and a login serves keyring and log alike.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,12 +21,16 @@ from gateway.secretfile import SecretFile
 from gateway.sections import AppRole, Kubernetes, Vault
 from gateway.settings import Settings
 from vault.errors import KeyringError
-from vault.keyrings import credentials
+from vault.keyrings import credentials, policies
 from vault.keyrings.client import Transit, connect
 from vault.keyrings.login import Credentials, Login
 from vault.keyrings.policies import Who
 
+__all__ = ["Identity", "Who", "keeper", "policy", "policy_of", "worker"]
+
 MOST_BYTES = 16 * 1024
+CELL = r"[a-z][a-z0-9-]{0,31}"
+MOUNT = r"[a-z0-9][a-z0-9/_-]{0,63}"
 NO_WAY = "services.vault names no way for the cell to log in (token_file, approle or kubernetes)"
 
 
@@ -41,6 +46,7 @@ class Identity:
     who: Who
     vault: Vault
     route: Mount
+    way: SecretFile | AppRole | Kubernetes
     token: Callable[[], str] = field(repr=False)
     refused: Callable[[str], bool] = field(repr=False)
 
@@ -59,6 +65,14 @@ class Identity:
         client = connect(self.vault.url, route=self.route)
         client.token = self.signing_token()
         return client
+
+    def wrapping(self) -> Callable[[], int] | None:
+        """Return what looks at the wrapping token and says its life in seconds, if there is one."""
+        if not isinstance(self.way, AppRole) or self.way.wrapped_secret_id_file is None:
+            return None
+        token = _secret(self.way.wrapped_secret_id_file.path)
+        client = connect(self.vault.url, route=self.route)
+        return partial(credentials.check, client, token, self.way.mount)
 
     def signing_token(self) -> str:
         """Return the token in force, or raise what the log's own errors are."""
@@ -87,6 +101,22 @@ def keeper(settings: Settings, route: Mount) -> Identity | None:
     return None
 
 
+def policy_of(who: Who, settings: Settings) -> str:
+    """Return the ACL policy of *who* in the cell that *settings* describe."""
+    vault = settings.services.vault
+    if vault is None:
+        raise MissingPartError("services.vault is not set: a local keyring knows no policy")
+    return policy(who, cell=settings.cell.id, mount=vault.mount)
+
+
+def policy(who: Who, *, cell: str, mount: str) -> str:
+    """Return the ACL policy of *who* in *cell*, whose keys are at *mount*."""
+    for name, value, shape in (("cell", cell, CELL), ("mount", mount, MOUNT)):
+        if not re.fullmatch(shape, value):
+            raise MissingPartError(f"--{name} must match {shape}")
+    return policies.text(who, cell=cell, mount=mount)
+
+
 def _identity(
     who: Who, vault: Vault, way: SecretFile | AppRole | Kubernetes, route: Mount
 ) -> Identity:
@@ -94,11 +124,16 @@ def _identity(
         held = partial(_secret, way.path)
         # Whoever renews it does so outside, in place: it may have been replaced this moment.
         return Identity(
-            who=who, vault=vault, route=route, token=held, refused=lambda token: held() != token
+            who=who,
+            vault=vault,
+            route=route,
+            way=way,
+            token=held,
+            refused=lambda token: held() != token,
         )
     shown = _approle(way) if isinstance(way, AppRole) else _kubernetes(way)
     login = Login(shown, connect(vault.url, route=route))
-    return Identity(who=who, vault=vault, route=route, token=login, refused=login.refused)
+    return Identity(who=who, vault=vault, route=route, way=way, token=login, refused=login.refused)
 
 
 def _approle(way: AppRole) -> Credentials:

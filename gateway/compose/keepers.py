@@ -19,6 +19,8 @@ from gateway.keeper import Report, Watchdog
 from gateway.keeping import Keeping
 from gateway.settings import Settings
 from vault import inventory
+from vault.errors import KeyringError
+from vault.keyrings.transit_keeper import TransitKeeper
 
 TICK = timedelta(seconds=15)
 NO_KEEPER = (
@@ -103,7 +105,19 @@ async def keys(settings: Settings) -> list[dict[str, Any]]:
         )
     finally:
         await engine.dispose()
+    if isinstance(found, TransitKeeper):
+        lines += await _mount(settings, found)
     return [asdict(line) for line in lines]
+
+
+async def _mount(settings: Settings, found: TransitKeeper) -> list[inventory.Line]:
+    """Return a line of the mount itself, if something is wrong with it."""
+    try:
+        alarm = "keys are made by encrypting: set disable_upsert" if await found.upserts() else ""
+    except KeyringError as exc:
+        alarm = f"whether keys are made by encrypting is not known: {exc}"
+    mount = settings.services.vault.mount if settings.services.vault else ""
+    return [inventory.Line(kek=f"{mount}/", alarms=(alarm,))] if alarm else []
 
 
 async def _run(settings: Settings) -> None:
