@@ -228,6 +228,7 @@ class Vault(Section):
     keeper_token_file: Secret | None = None
     keeper_approle: AppRole | None = None
     keeper_kubernetes: Kubernetes | None = None
+    ca_file: PublicFile | None = None
     mount: MountPath = "transit"
 
     @model_validator(mode="after")
@@ -247,6 +248,11 @@ class Vault(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def ca(self) -> str | None:
+        """Return the bundle that the server's certificate must lead to; None: the public ones."""
+        return str(self.ca_file) if self.ca_file else None
 
     @property
     def worker_ways(self) -> dict[str, SecretFile | AppRole | Kubernetes]:

@@ -57,12 +57,13 @@ class Identity:
             self.token,
             refused=self.refused,
             mount=self.vault.mount,
+            ca=self.vault.ca,
             route=self.route,
         )
 
     def client(self) -> hvac.Client:
         """Return a client that has the token in force now."""
-        client = connect(self.vault.url, route=self.route)
+        client = connect(self.vault.url, ca=self.vault.ca, route=self.route)
         client.token = self.signing_token()
         return client
 
@@ -71,7 +72,7 @@ class Identity:
         if not isinstance(self.way, AppRole) or self.way.wrapped_secret_id_file is None:
             return None
         token = _secret(self.way.wrapped_secret_id_file.path)
-        client = connect(self.vault.url, route=self.route)
+        client = connect(self.vault.url, ca=self.vault.ca, route=self.route)
         return partial(credentials.check, client, token, self.way.mount)
 
     def signing_token(self) -> str:
@@ -132,7 +133,7 @@ def _identity(
             refused=lambda token: held() != token,
         )
     shown = _approle(way) if isinstance(way, AppRole) else _kubernetes(way)
-    login = Login(shown, connect(vault.url, route=route))
+    login = Login(shown, connect(vault.url, ca=vault.ca, route=route))
     return Identity(who=who, vault=vault, route=route, way=way, token=login, refused=login.refused)
 
 

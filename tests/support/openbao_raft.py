@@ -7,6 +7,7 @@ It can be stopped, killed, frozen, sealed, snapshotted and put back.
 import json
 import os
 import signal
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -31,7 +32,11 @@ RESTORED = "core: post-unseal setup complete"
 
 @dataclass(slots=True)
 class RaftBao:
-    """A server of its own: *token* is root's, *unseal_key* the one share that opens it."""
+    """
+    A server of its own: *token* is root's, *unseal_key* the one share that opens it.
+
+    *settings* take the place of the usual ones; *ca* is what its certificate leads to, if any.
+    """
 
     home: Path
     url: str
@@ -40,6 +45,8 @@ class RaftBao:
     token: str = field(default="", repr=False)
     unseal_key: str = field(default="", repr=False)
     process: subprocess.Popen[bytes] | None = None
+    settings: str = ""
+    ca: Path | None = None
 
     def start(self) -> None:
         """Start over the same data; it answers once this returns, and is sealed unless new."""
@@ -54,13 +61,14 @@ class RaftBao:
 
     def initialise(self) -> None:
         """Make the first keys, unseal, and wait until it leads."""
-        _, made = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        shares = {"secret_shares": 1, "secret_threshold": 1}
+        _, made = self.call("PUT", "sys/init", shares, limit_s=START_LIMIT_S)
         self.token, self.unseal_key = made["root_token"], made["keys_base64"][0]
         self.unseal()
 
     def unseal(self) -> None:
         """Open it; its requests are served once this returns."""
-        self.call("PUT", "sys/unseal", {"key": self.unseal_key})
+        self.call("PUT", "sys/unseal", {"key": self.unseal_key}, limit_s=START_LIMIT_S)
         self.until(UNSEALED)
 
     def seal(self) -> None:
@@ -163,7 +171,8 @@ class RaftBao:
         url = f"{self.url}/v1/{path}"
         request = urllib.request.Request(url, data=data, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=limit_s) as answer:
+            context = ssl.create_default_context(cafile=self.ca) if self.ca else None
+            with urllib.request.urlopen(request, timeout=limit_s, context=context) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as exc:
             with exc:
@@ -175,7 +184,9 @@ class RaftBao:
         data = self.home / "raft"
         data.mkdir(exist_ok=True)
         path = self.home / "server.hcl"
-        path.write_text(f"""
+        path.write_text(
+            self.settings
+            or f"""
 disable_mlock = true
 api_addr      = "{self.url}"
 cluster_addr  = "http://{self.cluster}"
@@ -195,7 +206,8 @@ audit "file" "first" {{
 audit "file" "second" {{
   options = {{ file_path = "{second}" }}
 }}
-""")
+"""
+        )
         return path
 
 
