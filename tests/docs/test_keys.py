@@ -143,6 +143,12 @@ async def test_the_page_sets_a_region_up_and_keeps_it_so(operator: Operator) -> 
     assert list(privileges.remarks(keeper, "eu-1")) == []
     assert all('"path":"auth/approle/login"' in file.read_text() for file in operator.server.audit)
 
+    strangers = operator.settings(cell_toml.replace('ca_file = "/etc/openbao/ca.pem"', ""))
+    (unsure, _) = directly(strangers)
+    assert unsure is not None
+    with pytest.raises(KeyringError, match="SSLError"):
+        unsure.token()
+
     (again, _) = directly(cell)
     assert again is not None
     with pytest.raises(BootstrapError):

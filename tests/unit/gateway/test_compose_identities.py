@@ -9,7 +9,7 @@ import pytest
 from support import roles
 from support.openbao import OpenBao
 from support.settings import Configure
-from support.stage import secret
+from support.stage import secret, vocustody
 
 from audit.errors import AppendError
 from gateway import settings
@@ -81,6 +81,26 @@ async def test_keyring_and_log_share_one_login(
     assert trail is not None
     with pytest.raises(KeyringError, match="HTTP 400"):
         worker(found).token()  # the control: another login is one too many
+
+
+@pytest.mark.anyio
+async def test_a_cell_whose_secret_id_somebody_read_does_not_start(
+    openbao: OpenBao, root: hvac.Client, mount: str, configure: Configure, tmp_path: Path
+) -> None:
+    """An incident that reads like a server that is down is one that nobody looks into."""
+    read = role(root, mount, Who.WORKER)
+    wrapping = read.wrapped()
+    way = approle(tmp_path, read).replace("secret_id_file", "wrapped_secret_id_file")
+    secret(tmp_path, "secret", wrapping)
+    thief = hvac.Client(url=openbao.url, token=wrapping)
+    assert thief.sys.unwrap()["data"]["secret_id"]
+
+    said = await vocustody("serve", "--config", str(configure(table(openbao, way, mount))))
+
+    assert said.status == 2
+    assert "the wrapping token was opened already" in said.err
+    assert "somebody else has the secret id" in said.err
+    assert wrapping not in said.out + said.err
 
 
 def test_a_token_that_was_replaced_in_its_file_is_taken_up(
