@@ -43,7 +43,7 @@ from vault.objects import sigv4
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 PASSWORD = "password-of-a-test"
-TOKEN_S = 4
+TOKEN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
