@@ -25,6 +25,7 @@ from gateway.commands import hold as hold_group
 from gateway.commands import keys as keys_group
 from gateway.commands import retention as retention_group
 from gateway.commands import subjects as subjects_group
+from gateway.commands import vault as vault_group
 from gateway.commands.shared import AsJson, Config, Subject, load, show, to_json, with_database
 from gateway.compose import (
     crossings,
@@ -67,7 +68,7 @@ findings_app = typer.Typer()
 app.add_typer(findings_app, name="findings")
 handovers_app = typer.Typer()
 app.add_typer(handovers_app, name="handovers")
-for group in (erasures_group, hold_group, keys_group, retention_group):
+for group in (erasures_group, hold_group, keys_group, retention_group, vault_group):
     app.add_typer(group.app)
 subject_app.command("find")(subjects_group.find_command)
 subject_app.command("export")(subjects_group.export_command)

@@ -18,11 +18,15 @@ _INLINE = {
     "app_secret": "app_secret_files",
     "app_secrets": "app_secret_files",
     "credentials": "credentials_file",
+    "jwt": "jwt_file",
     "key": "key_file",
     "password": "password_file",
+    "role_id": "role_id_file",
+    "secret_id": "secret_id_file",
     "secret_key": "secret_key_file",
     "token": "token_file",
     "verify_token": "verify_token_file",
+    "wrapped_secret_id": "wrapped_secret_id_file",
 }
 
 

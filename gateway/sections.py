@@ -182,13 +182,99 @@ class Opa(Section):
     token_file: Secret | None = None
 
 
+MountPath = Annotated[StrictStr, _shaped(r"[a-z0-9][a-z0-9/_-]{0,63}", "a mount path")]
+RoleName = Annotated[StrictStr, _shaped(r"[A-Za-z0-9._-]{1,128}", "the name of a role")]
+
+
+class AppRole(Section):
+    """An AppRole's credentials; the secret id as it is, or inside a wrapping token."""
+
+    role_id_file: Secret
+    secret_id_file: Secret | None = None
+    wrapped_secret_id_file: Secret | None = None
+    mount: MountPath = "approle"
+
+    @model_validator(mode="after")
+    def _one_secret_id(self) -> Self:
+        if (self.secret_id_file is None) == (self.wrapped_secret_id_file is None):
+            raise ValueError("give one of secret_id_file and wrapped_secret_id_file")
+        return self
+
+    @property
+    def secret_id(self) -> SecretFile:
+        """Return the file of the secret id, or of the wrapping token around it."""
+        (given,) = filter(None, (self.secret_id_file, self.wrapped_secret_id_file))
+        return given
+
+
+class Kubernetes(Section):
+    """A role that the pod's own service account logs in to; kubelet keeps its token's file."""
+
+    role: RoleName
+    jwt_file: PublicFile
+    mount: MountPath = "kubernetes"
+
+
 class Vault(Section):
-    """OpenBao or Vault with a transit engine at *mount*; left out: a local keyring."""
+    """
+    OpenBao or Vault with a transit engine at *mount*; left out: a local keyring.
+
+    The cell and the keeper each log in by one way; either may be left to the other's settings.
+    """
 
     url: ServiceUrl
-    token_file: Secret
+    token_file: Secret | None = None
+    approle: AppRole | None = None
+    kubernetes: Kubernetes | None = None
     keeper_token_file: Secret | None = None
-    mount: Annotated[StrictStr, _shaped(r"[a-z0-9][a-z0-9/_-]{0,63}", "a mount path")] = "transit"
+    keeper_approle: AppRole | None = None
+    keeper_kubernetes: Kubernetes | None = None
+    ca_file: PublicFile | None = None
+    mount: MountPath = "transit"
+
+    @model_validator(mode="after")
+    def _ways(self, info: ValidationInfo) -> Self:
+        faults = []
+        if not self.worker_ways and not self.keeper_ways:
+            faults.append("names no way to log in (add token_file, approle or kubernetes)")
+        for who, ways in (("the cell", self.worker_ways), ("the keeper", self.keeper_ways)):
+            if len(ways) > 1:
+                faults.append(f"{who} logs in by one way (keep one of {', '.join(sorted(ways))})")
+        ours, theirs = (
+            {_identity(way) for way in ways.values()}
+            for ways in (self.worker_ways, self.keeper_ways)
+        )
+        if ours & theirs and addresses.production(info):
+            faults.append("the cell and the keeper are two identities (give each its own)")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def ca(self) -> str | None:
+        """Return the bundle that the server's certificate must lead to; None: the public ones."""
+        return str(self.ca_file) if self.ca_file else None
+
+    @property
+    def worker_ways(self) -> dict[str, SecretFile | AppRole | Kubernetes]:
+        """Return how the cell logs in, by the name of the setting: one way, or none."""
+        names = ("token_file", "approle", "kubernetes")
+        return {name: way for name in names if (way := getattr(self, name)) is not None}
+
+    @property
+    def keeper_ways(self) -> dict[str, SecretFile | AppRole | Kubernetes]:
+        """Return how the keeper logs in, in the same way."""
+        names = ("keeper_token_file", "keeper_approle", "keeper_kubernetes")
+        return {name: way for name in names if (way := getattr(self, name)) is not None}
+
+
+def _identity(way: SecretFile | AppRole | Kubernetes) -> tuple[object, ...]:
+    """Return what the server knows who logs in so by."""
+    if isinstance(way, AppRole):
+        return way.mount, way.role_id_file.value
+    if isinstance(way, Kubernetes):
+        return way.mount, way.role
+    return (way.value,)
 
 
 def _known_facts(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,6 +17,10 @@ class KeyringError(VaultError):
     """The keyring is sealed, unreachable or refused: the same call may work later."""
 
 
+class BootstrapError(KeyringError):
+    """The wrapped secret id was opened before us, or is another's: an incident, until explained."""
+
+
 class KeyLostError(KeyringError):
     """A key that nobody destroyed cannot be unwrapped any more: a fault, never an erasure."""
 

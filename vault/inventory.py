@@ -42,12 +42,12 @@ class Line:
     """One KEK of the inventory; *alarms* are empty if all is well."""
 
     kek: str
-    versions: str
-    age_days: int | None
-    algorithm: str
-    keys: int
-    objects: int
-    alarms: tuple[str, ...]
+    versions: str = ""
+    age_days: int | None = None
+    algorithm: str = ""
+    keys: int = 0
+    objects: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 async def expected(engine: AsyncEngine) -> dict[str, Expected]:

@@ -13,9 +13,14 @@ from typing import Any, Self
 
 import hvac
 import requests
-from hvac.exceptions import VaultError
+from hvac.exceptions import Forbidden, VaultError
 
 from audit.errors import AppendError, SignerError
+
+
+def _no_other(_token: str) -> bool:
+    """Have no other token than the refused one."""
+    return False
 
 
 class TransitSigner:
@@ -30,9 +35,11 @@ class TransitSigner:
         public_key: bytes,
         version: int,
         token: Callable[[], str] | None = None,
+        refused: Callable[[str], bool] = _no_other,
     ) -> None:
         self._client = client
         self._token = token
+        self._refused = refused
         self._name = name
         self._mount = mount
         self._public_key = public_key
@@ -46,11 +53,13 @@ class TransitSigner:
         *,
         mount: str = "transit",
         token: Callable[[], str] | None = None,
+        refused: Callable[[str], bool] = _no_other,
     ) -> Self:
         """
         Return the signer of key *name*, made if absent; `SignerError` if it is no Ed25519.
 
-        *token* returns the token in force: one with a short life is renewed outside.
+        *token* returns the token in force, which may live for minutes only; *refused* hears of
+        one that the server refused, and says whether *token* has another.
         """
         try:
             key = await asyncio.to_thread(_read, client, name, mount)
@@ -59,7 +68,15 @@ class TransitSigner:
             raise SignerError(f"transit key {name}: {type(exc).__name__}") from None
         except (KeyError, TypeError, ValueError):
             raise SignerError(f"transit key {name}: not an Ed25519 key we can read") from None
-        return cls(client, name, mount, public_key=public, version=version, token=token)
+        return cls(
+            client,
+            name,
+            mount,
+            public_key=public,
+            version=version,
+            token=token,
+            refused=refused,
+        )
 
     @property
     def public_key(self) -> bytes:
@@ -77,11 +94,25 @@ class TransitSigner:
             raise AppendError(f"transit key {self._name}: no signature in the answer") from None
 
     def _sign(self, encoded: str) -> Any:
-        if self._token is not None:
-            try:
-                self._client.token = self._token()
-            except (OSError, ValueError) as exc:  # its file is being written, or is gone
-                raise AppendError(f"transit token: {type(exc).__name__}") from None
+        if self._token is None:
+            return self._ask(encoded)
+        held = self._hold(self._token)
+        try:
+            return self._ask(encoded)
+        except Forbidden:
+            if not self._refused(held):
+                raise
+            self._hold(self._token)
+            return self._ask(encoded)
+
+    def _hold(self, token: Callable[[], str]) -> str:
+        try:
+            self._client.token = held = token()
+        except (OSError, ValueError) as exc:  # its file is being written, or is gone
+            raise AppendError(f"transit token: {type(exc).__name__}") from None
+        return held
+
+    def _ask(self, encoded: str) -> Any:
         return self._client.secrets.transit.sign_data(
             self._name, hash_input=encoded, key_version=self._version, mount_point=self._mount
         )

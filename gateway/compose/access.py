@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from audit.trail import Trail
 from gateway import db, disclosure, erasure, holdings, note, requested, subjects
 from gateway.compose import egress as exits
-from gateway.compose import stores, waiting
+from gateway.compose import identities, stores, waiting
 from gateway.compose.people import UnknownSubjectError
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError
@@ -56,7 +56,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         stack.push_async_callback(engine.dispose)
         objects = await stores.objects(settings)
         mount = await exits.vault_mount(settings, await exits.egress(settings, stack), stack)
-        keyring = stores.keyring(settings, mount)
+        keyring = stores.keyring(settings, identities.worker(settings, mount))
         keys = Keys(engine, keyring, region=settings.cell.region, now=now)
         custody = Custody(engine, keys, objects, now=now)
         try:

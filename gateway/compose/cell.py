@@ -32,7 +32,7 @@ from gateway import (
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
-from gateway.compose import crossings, stores
+from gateway.compose import crossings, identities, stores
 from gateway.compose import egress as exits
 from gateway.compose.channels import channels, door
 from gateway.compose.egress import WORLD, Outside
@@ -210,9 +210,9 @@ async def _parts(
     exits.check(settings, known)
     egress = await exits.egress(settings, stack, outside)
     ruled = await rules(settings, stack, await exits.source_way(settings, egress, stack))
-    mount = await exits.vault_mount(settings, egress, stack)
+    worker = identities.worker(settings, await exits.vault_mount(settings, egress, stack))
     engine = await stores.database(settings, stack)
-    keyring = stores.keyring(settings, mount)
+    keyring = stores.keyring(settings, worker)
     keys = Keys(engine, keyring, region=settings.cell.region, now=now)
     objects = await stores.objects(settings)
     settings.refuse_development({"keyring": keyring.name, "objects": objects.name})
@@ -229,7 +229,7 @@ async def _parts(
     metrics = _metrics(settings, ruled)
     metrics.watch_policy(ruled.age)
     decisions = stores.decisions(settings, engine, custody, metrics, stack)
-    trail = await stores.trail(settings, mount, stack)
+    trail = await stores.trail(settings, worker, stack)
     ports = Ports(
         region=settings.cell.region,
         cell=settings.cell.id,
@@ -267,8 +267,10 @@ async def _parts(
 
 def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:
     """Return the keeper's work on keys where this cell has to do it: in development only."""
-    keeper = stores.keeper(settings, lambda _: None)
-    if settings.production or keeper is None:
+    if settings.production:
+        return None
+    keeper = stores.keeper(settings, identities.keeper(settings, lambda _session: None))
+    if keeper is None:
         return None
     return Keeping(
         ports.engine,

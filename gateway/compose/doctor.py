@@ -8,14 +8,16 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from gateway import assistant, db, natsd
 from gateway.broker import Broker
-from gateway.compose import egress, engines, rules, stores
+from gateway.compose import egress, engines, identities, privileges, rules, stores
+from gateway.compose.identities import Identity
+from gateway.compose.privileges import Remark
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.sections import Tenant
@@ -58,6 +60,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _tried("database", lambda: asyncio.run(_database(settings)))
     yield _tried("egress", lambda: asyncio.run(_egress(settings)))
     yield _tried("keyring", lambda: asyncio.run(_keyring(settings)))
+    if settings.services.vault is not None:
+        yield from _identities(settings)
     yield _tried("objects", lambda: asyncio.run(_objects(settings)))
     yield from _bucket(settings)
     yield _tried("broker", lambda: asyncio.run(_broker(settings)))
@@ -119,17 +123,55 @@ async def _database(settings: Settings) -> str:
 
 
 async def _keyring(settings: Settings) -> str:
-    async with AsyncExitStack() as stack:
-        opened = await egress.egress(settings, stack)
-        mount = await egress.vault_mount(settings, opened, stack)
-        keyring = stores.keyring(settings, mount)
+    async with _worker(settings) as worker:
+        if worker is not None and (token := worker.wrapping()) is not None:
+            # Opening it would be the one opening that the cell needs.
+            left = await asyncio.to_thread(token)
+            return f"a wrapping token of {left} s is ready, and was not opened here"
+        keyring = stores.keyring(settings, worker)
         try:
             await keyring.ready()
         except VaultError as exc:
             raise MissingPartError(
-                f"{exc} (is the vault up, unsealed, and [services] vault with its token right?)"
+                f"{exc} (is the vault up, unsealed, and [services] vault with its login right?)"
             ) from None
     return f"{keyring.name} wraps and unwraps"
+
+
+@asynccontextmanager
+async def _worker(settings: Settings) -> AsyncIterator[Identity | None]:
+    async with AsyncExitStack() as stack:
+        opened = await egress.egress(settings, stack)
+        yield identities.worker(settings, await egress.vault_mount(settings, opened, stack))
+
+
+def _identities(settings: Settings) -> Iterator[Check]:
+    """Yield a check per remark about the cell's identity and, if it is here, the keeper's."""
+    for look in (_of_worker, _of_keeper):
+        try:
+            found = asyncio.run(look(settings))
+        except (GatewayError, ResidencyError, VaultError):
+            continue  # the keyring's own check says so
+        for name, remark in found:
+            grave = remark.grave and settings.production
+            yield Check(name if grave else "note", not grave, f"{name}: {remark.says}")
+
+
+async def _of_worker(settings: Settings) -> list[tuple[str, Remark]]:
+    async with _worker(settings) as worker:
+        return await _remarks(settings, worker)
+
+
+async def _of_keeper(settings: Settings) -> list[tuple[str, Remark]]:
+    who = identities.keeper(settings, lambda _session: None)
+    return await _remarks(settings, who)
+
+
+async def _remarks(settings: Settings, who: Identity | None) -> list[tuple[str, Remark]]:
+    if who is None or who.wrapping() is not None:
+        return []
+    found = await asyncio.to_thread(lambda: list(privileges.remarks(who, settings.cell.id)))
+    return [(f"{who.who}'s identity", remark) for remark in found]
 
 
 async def _egress(settings: Settings) -> str:

@@ -12,16 +12,21 @@ from typing import Any
 import requests
 
 from gateway import keeper, log
-from gateway.compose import stores
+from gateway.compose import identities, stores
 from gateway.compose.surroundings import now
 from gateway.errors import MissingPartError
 from gateway.keeper import Report, Watchdog
 from gateway.keeping import Keeping
 from gateway.settings import Settings
 from vault import inventory
+from vault.errors import KeyringError
+from vault.keyrings.transit_keeper import TransitKeeper
 
 TICK = timedelta(seconds=15)
-NO_KEEPER = "services.vault.keeper_token_file is not set: no key can be listed, rolled or ended"
+NO_KEEPER = (
+    "services.vault names no way for the keeper to log in: no key can be listed, rolled or ended "
+    "(keeper_token_file, keeper_approle or keeper_kubernetes)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,10 @@ async def kept(settings: Settings) -> AsyncIterator[Kept]:
     async with AsyncExitStack() as stack:
         engine = stores.existing_database(settings)
         stack.push_async_callback(engine.dispose)
-        trail = await stores.keeper_trail(settings, _directly, stack)
+        who = identities.keeper(settings, _directly)
+        # Without the keeper's credentials it watches the clocks, and signs as the cell.
+        signs = who or identities.worker(settings, _directly)
+        trail = await stores.keeper_trail(settings, signs, stack)
         cell, owner = settings.cell, f"keeper/{secrets.token_hex(8)}"
         watchdog = Watchdog(
             engine,
@@ -50,7 +58,7 @@ async def kept(settings: Settings) -> AsyncIterator[Kept]:
             decisions_for=timedelta(days=settings.decisions.kept_days),
             every=timedelta(minutes=settings.keeper.every_minutes),
         )
-        found = stores.keeper(settings, _directly)
+        found = stores.keeper(settings, who)
         keeping = None
         if found is not None:
             keeping = Keeping(
@@ -83,7 +91,7 @@ async def once(settings: Settings) -> Report:
 
 async def keys(settings: Settings) -> list[dict[str, Any]]:
     """Return the key inventory, a row per KEK; raise `MissingPartError` without a keeper."""
-    found = stores.keeper(settings, _directly)
+    found = stores.keeper(settings, identities.keeper(settings, _directly))
     if found is None:
         raise MissingPartError(NO_KEEPER)
     engine = stores.existing_database(settings)
@@ -97,7 +105,19 @@ async def keys(settings: Settings) -> list[dict[str, Any]]:
         )
     finally:
         await engine.dispose()
+    if isinstance(found, TransitKeeper):
+        lines += await _mount(settings, found)
     return [asdict(line) for line in lines]
+
+
+async def _mount(settings: Settings, found: TransitKeeper) -> list[inventory.Line]:
+    """Return a line of the mount itself, if something is wrong with it."""
+    try:
+        alarm = "keys are made by encrypting: set disable_upsert" if await found.upserts() else ""
+    except KeyringError as exc:
+        alarm = f"whether keys are made by encrypting is not known: {exc}"
+    mount = settings.services.vault.mount if settings.services.vault else ""
+    return [inventory.Line(kek=f"{mount}/", alarms=(alarm,))] if alarm else []
 
 
 async def _run(settings: Settings) -> None:

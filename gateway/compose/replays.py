@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import decisions
 from gateway.compose import egress as exits
-from gateway.compose import publication, stores
+from gateway.compose import identities, publication, stores
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError
 from gateway.replayed import Explanation
@@ -110,7 +110,8 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, Custod
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         mount = await exits.vault_mount(settings, await exits.egress(settings, stack), stack)
-        keys = Keys(engine, stores.keyring(settings, mount), region=settings.cell.region, now=now)
+        keyring = stores.keyring(settings, identities.worker(settings, mount))
+        keys = Keys(engine, keyring, region=settings.cell.region, now=now)
         try:
             yield engine, Custody(engine, keys, objects, now=now)
         except SQLAlchemyError as exc:

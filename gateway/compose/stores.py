@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hvac
 from sqlalchemy import delete, false
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,23 +18,24 @@ from audit.signers.local import LocalSigner
 from audit.signers.transit import TransitSigner
 from audit.stores.folder import Folder
 from audit.trail import Trail
-from gateway import db, log, migrations, secretfile
+from gateway import db, log, migrations
 from gateway.broker import Broker
-from gateway.compose.egress import Mount
+from gateway.compose.identities import Identity
 from gateway.compose.surroundings import now
 from gateway.decisions import Decisions
 from gateway.errors import MissingPartError, SettingsError
 from gateway.metrics import Metrics
 from gateway.natsd import NatsServer
 from gateway.schema import relay
-from gateway.sections import Database, Vault
+from gateway.sections import Database
 from gateway.settings import Settings
 from gateway.slots import URGENT
 from vault.bucket import Terms
 from vault.custody import Custody
 from vault.errors import UnfitBucketError
-from vault.keyrings.client import Transit
+from vault.keyrings import policies
 from vault.keyrings.local import LocalKeeper, LocalKeyring
+from vault.keyrings.policies import Who
 from vault.keyrings.transit import TransitKeyring
 from vault.keyrings.transit_keeper import TransitKeeper
 from vault.objects.local import LocalObjects
@@ -44,8 +44,6 @@ from vault.ports import Keeper, Keyring, Objects
 if TYPE_CHECKING:
     from vault.objects.s3 import S3Objects
 
-SIGNING_KEY = "vocustody-audit"
-KEEPER_SIGNING_KEY = "vocustody-keeper"
 CHILD_TICK_S = 0.5
 
 
@@ -98,43 +96,27 @@ def _url(given: Database) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def keyring(settings: Settings, mount: Mount) -> Keyring:
-    """Return the keyring: transit where a vault is named (reached by *mount*), else the local."""
-    vault = settings.services.vault
-    if vault is None:
+def keyring(settings: Settings, worker: Identity | None) -> Keyring:
+    """Return the keyring: transit as *worker* sees it, else the local one."""
+    if worker is None:
         return LocalKeyring(settings.cell.data / "keys")
-    path = vault.token_file.path
-    # Read for every request: a short-lived token is renewed outside, in place.
-    transit = Transit(vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount)
-    return TransitKeyring(transit)
+    return TransitKeyring(worker.transit())
 
 
-def keeper(settings: Settings, mount: Mount) -> Keeper | None:
+def keeper(settings: Settings, keeping: Identity | None) -> Keeper | None:
     """Return the keeper's half of the key service; None where its credentials are not ours."""
-    vault = settings.services.vault
-    if vault is None:
+    if settings.services.vault is None:
         return LocalKeeper(settings.cell.data / "keys")
-    if vault.keeper_token_file is None:
-        return None
-    path = vault.keeper_token_file.path
-    transit = Transit(vault.url, lambda: secretfile.read(path).text, mount=vault.mount, route=mount)
-    return TransitKeeper(transit)
+    return TransitKeeper(keeping.transit()) if keeping is not None else None
 
 
-async def keeper_trail(settings: Settings, mount: Mount, stack: AsyncExitStack) -> Trail:
-    """Open the keeper's own log, signed by its own key."""
-    vault = settings.services.vault
+async def keeper_trail(settings: Settings, who: Identity | None, stack: AsyncExitStack) -> Trail:
+    """Open the keeper's own log, signed by its own key, which *who* may sign with."""
     signer: Signer
-    if vault is None:
+    if who is None:
         signer = LocalSigner.open(settings.cell.data / "keeper-signing-key.pem")
     else:
-        secret = vault.keeper_token_file or vault.token_file
-        signer = await TransitSigner.open(
-            _client(vault, mount),
-            f"{KEEPER_SIGNING_KEY}-{settings.cell.id}",
-            mount=vault.mount,
-            token=lambda: secretfile.read(secret.path).text,
-        )
+        signer = await _transit_signer(settings, Who.KEEPER, who)
     opened = await Trail.open(keeper_shelf(settings), signer, now)
     stack.push_async_callback(opened.close)
     return opened
@@ -185,9 +167,14 @@ def bucket(settings: Settings) -> "S3Objects":
     )
 
 
-async def trail(settings: Settings, mount: Mount, stack: AsyncExitStack) -> Trail:
-    """Open the audit trail of the cell's region; a vault that signs is reached by *mount*."""
-    opened = await Trail.open(shelf(settings), await _signer(settings, mount), now)
+async def trail(settings: Settings, worker: Identity | None, stack: AsyncExitStack) -> Trail:
+    """Open the audit trail of the cell's region, signed by *worker*'s key, else by a local one."""
+    signer: Signer
+    if worker is None:
+        signer = LocalSigner.open(settings.cell.data / "audit-signing-key.pem")
+    else:
+        signer = await _transit_signer(settings, Who.WORKER, worker)
+    opened = await Trail.open(shelf(settings), signer, now)
     stack.push_async_callback(opened.close)
     return opened
 
@@ -197,22 +184,16 @@ def shelf(settings: Settings) -> Shelf:
     return Folder(settings.cell.data / "audit", settings.cell.region)
 
 
-async def _signer(settings: Settings, mount: Mount) -> Signer:
-    vault = settings.services.vault
-    if vault is None:
-        return LocalSigner.open(settings.cell.data / "audit-signing-key.pem")
-    name = f"{SIGNING_KEY}-{settings.cell.id}"
-    path = vault.token_file.path
+async def _transit_signer(settings: Settings, key: Who, who: Identity) -> Signer:
+    # In a thread: the way there may lead by the broker, which may run on this very loop.
+    client = await asyncio.to_thread(who.client)
     return await TransitSigner.open(
-        _client(vault, mount), name, mount=vault.mount, token=lambda: secretfile.read(path).text
+        client,
+        policies.signing_key(key, settings.cell.id),
+        mount=who.vault.mount,
+        token=who.signing_token,
+        refused=who.refused,
     )
-
-
-def _client(vault: Vault, mount: Mount) -> hvac.Client:
-    client = hvac.Client(url=vault.url, token=vault.token_file.value.decode(), timeout=3)
-    client.session.trust_env = False
-    mount(client.session)
-    return client
 
 
 async def broker(settings: Settings, stack: AsyncExitStack) -> Broker:

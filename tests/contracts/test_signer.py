@@ -171,3 +171,30 @@ async def test_a_token_that_cannot_be_read_refuses_the_append(client: hvac.Clien
 
     with pytest.raises(AppendError, match=r"^transit token: ValueError$"):
         await signer.sign(b"message")
+
+
+async def test_a_revoked_token_is_replaced_and_the_signature_asked_for_again(
+    client: hvac.Client,
+) -> None:
+    """Whoever revokes a token in alarm must not end the log of a cell that may log in again."""
+    made = [client.auth.token.create(ttl="60s")["auth"]["client_token"]]
+    replaced = []
+
+    def refused(token: str) -> bool:
+        replaced.append(token)
+        made.append(str(client.token))
+        return True
+
+    signer = await TransitSigner.open(
+        hvac.Client(url=client.url, token=client.token),
+        "log",
+        mount=_MOUNT,
+        token=lambda: made[-1],
+        refused=refused,
+    )
+    client.auth.token.revoke(made[0])
+
+    signature = await signer.sign(b"message")
+
+    Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signature, b"message")
+    assert replaced == made[:1]

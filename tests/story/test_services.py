@@ -6,6 +6,7 @@ fetched, spilled or lost, and the cell goes on when the service is back.
 """
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -21,21 +22,27 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import hvac
 import pytest
 from support import opa as real_opa
 from support import openbao as real_bao
+from support import roles
 from support.cell import NOTE, SCRIPTED, Town
 from support.objects import S3Server
 from support.openbao import OpenBao
 from support.postgres import Postgres
+from support.roles import Role
 from support.stage import agree, get, received, secret, staged, until, vocustody
 
 from gateway.demo.graph import GraphWorld, serve
 from gateway.natsd import NatsServer
+from vault.keyrings import policies
+from vault.keyrings.policies import Who
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 PASSWORD = "password-of-a-test"
+TOKEN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,19 @@ class Vault:
 
     server: OpenBao
     unseal_key: str
+    roles: dict[Who, Role]
+
+    def secrets(self) -> dict[str, str]:
+        """Return what worker and keeper log in with, by the names of their files."""
+        ids = {f"{who}-role": role.role_id for who, role in self.roles.items()}
+        return ids | {f"{who}-secret": role.secret_id for who, role in self.roles.items()}
+
+    def table(self, who: Who) -> str:
+        """Return the settings of a process that logs in as *who*, and cannot as the other."""
+        way = "approle" if who is Who.WORKER else "keeper_approle"
+        files = f'role_id_file = "{who}-role", secret_id_file = "{who}-secret"'
+        mount = self.roles[who].mount
+        return f'{{ url = "{self.server.url}", {way} = {{ {files}, mount = "{mount}" }} }}'
 
     def call(self, method: str, path: str, body: str = "{}") -> None:
         """Send one request as root."""
@@ -116,11 +136,20 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         try:
             real_bao._wait_until_ready(process, address, log)
-            vault = Vault(server, _unseal_key(log))
-            vault.call("POST", "sys/mounts/transit", '{"type": "transit"}')
-            yield vault
+            yield Vault(server, _unseal_key(log), _identities(server))
         finally:
             real_bao._stop(process)
+
+
+def _identities(server: OpenBao) -> dict[Who, Role]:
+    """Set the server up as the operator's page says, but that tokens last for seconds."""
+    root = hvac.Client(url=server.url, token=server.token)
+    root.sys.enable_secrets_engine("transit")
+    root.adapter.post("/v1/transit/config/keys", json={"disable_upsert": True})
+    for who in Who:
+        root.sys.create_or_update_policy(who, policies.text(who, mount="transit", cell="eu-1"))
+    given = {"token_ttl": f"{TOKEN_S}s", "token_no_default_policy": True}
+    return {who: roles.make(root, token_policies=who, **given) for who in Who}
 
 
 def _unseal_key(log: Path) -> str:
@@ -170,7 +199,7 @@ async def services(
     home = tmp_path_factory.mktemp("services")
     address = f"127.0.0.1:{real_opa._free_port()}"
     given = {
-        "db": PASSWORD, "nats": nats.token, "vault": vault.server.token,
+        "db": PASSWORD, "nats": nats.token, **vault.secrets(),
         "s3-id": s3_server.key_id, "s3-key": s3_server.secret,
     }  # fmt: skip
     for name, value in given.items():
@@ -181,7 +210,7 @@ async def services(
 database = {{ url = "{database}", password_file = "db" }}
 nats = {{ url = "{nats.url}", token_file = "nats" }}
 opa = "http://{address}"
-vault = {{ url = "{vault.server.url}", token_file = "vault" }}
+vault = {vault.table(Who.WORKER)}
 objects = "s3://{s3_server.bucket()}"
 objects_endpoint = "{s3_server.url}"
 objects_access_key_file = "s3-id"
@@ -245,6 +274,23 @@ async def test_the_log_is_proven_with_the_vaults_key(services: Services, tmp_pat
 
     assert (where.status, export.status, verified.status) == (0, 0, 0), where.err + export.err
     assert "stt.scripted.eu-central" in where.out
+
+
+async def test_the_keeper_works_beside_it_with_another_identity(services: Services) -> None:
+    """It lists what the cell made and cannot open any of it; the cell can do neither's work."""
+    cell, vault = services.town.cell.config, services.vault
+    config = cell.with_name("keeper.toml")
+    config.write_text(cell.read_text().replace(vault.table(Who.WORKER), vault.table(Who.KEEPER)))
+
+    keys = await vocustody("keys", "--json", "--config", str(config))
+    kept = await vocustody("keeper", "--once", "--config", str(config))
+    as_cell = await vocustody("keys", "--config", str(cell))
+
+    found = {row["kek"]: row["alarms"] for row in json.loads(keys.out)}
+    assert {kek.split("-")[0] for kek in found} >= {"named", "raw", "subjects", "txt"}
+    assert (keys.status, kept.status) == (0, 0), keys.out + kept.out + kept.err
+    assert not any(found.values())
+    assert "no way for the keeper to log in" in as_cell.err
 
 
 async def test_without_opa_nothing_is_fetched(services: Services) -> None:

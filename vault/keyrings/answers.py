@@ -24,6 +24,15 @@ GONE = (
 )
 
 
+def whole(path: str, answer: dict[str, Any] | requests.Response) -> dict[str, Any]:
+    """Return the whole body of an answer that is good; `KeyringError` names the status."""
+    if isinstance(answer, dict):
+        return answer
+    if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+        raise KeyringError(f"{path}: HTTP {answer.status_code}")
+    return _json(answer)
+
+
 def data(path: str, answer: dict[str, Any] | requests.Response) -> dict[str, Any]:
     """Return the answer's data, also that of a batch in which every item failed."""
     if isinstance(answer, dict):

@@ -2,12 +2,14 @@
 One identity's requests to the transit engine of OpenBao or Vault.
 
 - `hvac` is synchronous: calls run in threads, on a fixed set of clients, one request each.
-- The token is read before every request, so that a short-lived one can be renewed outside.
+- The token is asked for before every request: it may live for minutes only.
+- A refused request is made once more if another token is to be had: one may be revoked.
 - The environment is not consulted: no proxy from it sees a key.
 """
 
 import queue
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import hvac
@@ -20,12 +22,19 @@ from vault.ports import KEK_NAME
 MOST_ITEMS = 240
 TIMEOUT_S = 3.0
 SESSIONS = 4
+Answer = dict[str, Any] | requests.Response
+
+
+def _no_other(_token: str) -> bool:
+    """Have no other token than the refused one."""
+    return False
 
 
 class Transit:
     """
     The transit engine at *mount* of the server *url*, seen with *token*'s rights.
 
+    *refused* hears of a token that the server refused, and says whether *token* has another.
     *ca* is a bundle file for the server's certificate; *route* may mount on each session what
     carries its requests.
     """
@@ -35,6 +44,7 @@ class Transit:
         url: str,
         token: Callable[[], str],
         *,
+        refused: Callable[[str], bool] = _no_other,
         mount: str = "transit",
         timeout_s: float = TIMEOUT_S,
         sessions: int = SESSIONS,
@@ -42,10 +52,11 @@ class Transit:
         route: Callable[[requests.Session], None] = lambda _session: None,
     ) -> None:
         self._token = token
+        self._refused = refused
         self._mount = mount
         self._clients: queue.SimpleQueue[hvac.Client] = queue.SimpleQueue()
         for _ in range(sessions):
-            self._clients.put(_client(url, timeout_s, ca, route))
+            self._clients.put(connect(url, timeout_s=timeout_s, ca=ca, route=route))
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """
@@ -58,17 +69,41 @@ class Transit:
         """
         client = self._clients.get()
         try:
-            client.token = self._token()
-            answer = client.adapter.request(
-                method, f"/v1/{self._mount}/{path}", json=body, raise_exception=False
-            )
-        except (requests.RequestException, ValueError) as exc:
-            # Its text may hold the request, and the request holds a key. `ValueError`: the file
-            # of the token was being written, or is gone.
-            raise KeyringError(f"{path}: {type(exc).__name__}") from None
+            token = self._held()
+            answer = ask(client, method, f"{self._mount}/{path}", body, token=token)
+            if _forbidden(answer) and self._refused(token):
+                token = self._held()
+                answer = ask(client, method, f"{self._mount}/{path}", body, token=token)
         finally:
             self._clients.put(client)
         return answers.data(path, answer)
+
+    def _held(self) -> str:
+        try:
+            return self._token()
+        except ValueError as exc:  # its file is being written, or is gone
+            raise KeyringError(f"token: {type(exc).__name__}") from None
+
+
+def ask(
+    client: hvac.Client, method: str, path: str, body: dict[str, Any] | None, *, token: str
+) -> Answer:
+    """Return what the server answers to *token*'s request (JSON if 200); `KeyringError` if not."""
+    headers = {"X-Vault-Token": token} if token else {}
+    try:
+        answer: Answer = client.adapter.request(
+            method, f"/v1/{path}", json=body, headers=headers, raise_exception=False
+        )
+    except (requests.RequestException, ValueError) as exc:
+        # Its text may hold the request, and the request holds a key.
+        raise KeyringError(f"{path}: {type(exc).__name__}") from None
+    if not isinstance(answer, dict | requests.Response):
+        raise KeyringError(f"{path}: the answer is not understood")
+    return answer
+
+
+def _forbidden(answer: Answer) -> bool:
+    return not isinstance(answer, dict) and answer.status_code == HTTPStatus.FORBIDDEN
 
 
 def checked(kek: str) -> str:
@@ -78,11 +113,17 @@ def checked(kek: str) -> str:
     return kek
 
 
-def _client(
-    url: str, timeout_s: float, ca: str | None, route: Callable[[requests.Session], None]
+def connect(
+    url: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    ca: str | None = None,
+    route: Callable[[requests.Session], None] = lambda _session: None,
 ) -> hvac.Client:
+    """Return a client without a token of its own, that goes by *route* and nowhere else."""
     session = requests.Session()
     session.trust_env = False
     session.verify = ca or True
     route(session)
-    return hvac.Client(url=url, timeout=timeout_s, session=session, allow_redirects=False)
+    # Left out, hvac would take the token from the environment or from a file in the home.
+    return hvac.Client(url=url, token="", timeout=timeout_s, session=session, allow_redirects=False)

@@ -54,6 +54,10 @@ class TransitKeyring:
             # Destroyed since we made it, and the mount refuses to make keys by encrypting.
             self._make(kek)
             data = self._transit.call("post", f"encrypt/{kek}", body)
+        except KeyringError:
+            # Destroyed, perhaps: a worker's policy answers 403 to encrypting where no key is.
+            self._made.discard(kek)
+            raise
         ciphertext = str(data["ciphertext"])
         return WrappedKey(kek=kek, version=answers.version(ciphertext), ciphertext=ciphertext)
 

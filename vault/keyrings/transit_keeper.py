@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from vault.errors import GoneError, KeyringError, TamperedError
-from vault.keyrings import answers
+from vault.keyrings import answers, policies
 from vault.keyrings.client import MOST_ITEMS, Transit, checked
 from vault.keyrings.transit import by_kek
 from vault.model import Kek, WrappedKey
@@ -47,6 +47,11 @@ class TransitKeeper:
     async def keks(self) -> list[Kek]:
         """See `Keeper.keks`."""
         return await asyncio.to_thread(self._keks)
+
+    async def upserts(self) -> bool:
+        """Return whether the mount makes a key whenever somebody encrypts by a name without one."""
+        config = await asyncio.to_thread(self._transit.call, "get", "config/keys")
+        return config.get("disable_upsert") is not True
 
     def _rotate(self, kek: str) -> int:
         self._transit.call("post", f"keys/{kek}/rotate", {})
@@ -91,7 +96,8 @@ class TransitKeeper:
         except GoneError:
             return []
         found = []
-        for name in sorted(names):
+        # The keys that logs are signed with stand there, too: no KEKs, and closed to the keeper.
+        for name in sorted(name for name in names if not name.startswith(policies.OWN)):
             with contextlib.suppress(GoneError):  # destroyed since it was listed
                 found.append(self._read(name))
         return found
