@@ -1,5 +1,5 @@
 """
-Keeping the keys: destroy the KEKs that nothing needs, roll the buckets that somebody left.
+Keeping the keys: destroy the KEKs that nothing needs, roll those that somebody left or are old.
 
 It runs as the keeper, in a process of its own (`gateway.keeper`) or, in development, inside the
 cell. Whatever fails is tried again at the next tick; what was done is on record in the end.
@@ -13,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.model import Event, EventType
 from gateway import db, log
-from vault import duties, roll
-from vault.errors import GoneError, VaultError
+from vault import duties, keysheet, roll
+from vault.errors import GoneError, KeyLostError, VaultError
 from vault.ports import Keeper, Objects
 from vault.tables import buckets, ending_keks
 
 DUTY = "keeping"
 LEASE = timedelta(minutes=5)
+AGES_EVERY = timedelta(hours=1)
 Append = Callable[[Event], Awaitable[object]]
 
 
@@ -27,7 +28,8 @@ class Keeping:
     """
     Ends and rolls keys of the cell *cell* in *region*; *append* puts it on record.
 
-    *roll_after* is how long an erased person's key may be left in older copies.
+    *roll_after* is how long an erased person's key may be left in older copies, *cryptoperiod*
+    how old a KEK may be on which keys hang.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Keeping:
         owner: str,
         now: Callable[[], datetime],
         roll_after: timedelta,
+        cryptoperiod: timedelta,
     ) -> None:
         self._engine = engine
         self._keeper = keeper
@@ -52,7 +55,9 @@ class Keeping:
         self._owner = owner
         self._now = now
         self._roll_after = roll_after
+        self._cryptoperiod = cryptoperiod
         self._healed = False
+        self._ages_at: datetime | None = None
 
     async def tick(self) -> None:
         """
@@ -88,19 +93,45 @@ class Keeping:
                 log.get().warning("keys.not_destroyed", stage=kek, error=exc)
                 continue
             await self._append(self._event(EventType.KEY_DESTROYED, f"{kek}.destroyed", kek, {}))
-            async with self._engine.begin() as tx:
-                await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
+            await self._forget(kek)
+
+    async def _forget(self, kek: str) -> None:
+        """Leave nothing of the destroyed *kek*: its sheets open nothing any more."""
+        mine = buckets.c.kek == kek
+        async with db.reading(self._engine) as tx:
+            row = (await tx.execute(select(buckets).where(mine))).one_or_none()
+        if row is not None:
+            versions = {row.rolled, row.least} - {0}
+            await keysheet.forget(self._objects, kek, sorted(versions))
+        async with self._engine.begin() as tx:
+            await tx.execute(delete(buckets).where(mine))
+            await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
+
+    async def _aged(self) -> list[str]:
+        """Return the KEKs that are too old; the service is asked for all of them, so seldom."""
+        at = self._now()
+        if self._ages_at is not None and at - self._ages_at < AGES_EVERY:
+            return []
+        try:
+            keks = await self._keeper.keks()
+        except VaultError as exc:
+            log.get().warning("keys.not_listed", error=exc)
+            return []
+        old = await roll.aged(self._engine, keks, rotated_before=at - self._cryptoperiod)
+        self._ages_at = at
+        return old
 
     async def _roll(self) -> None:
         erased_before = int((self._now() - self._roll_after).timestamp()) + 1
-        for kek in await roll.due(self._engine, erased_before=erased_before):
+        wanted = set(await roll.due(self._engine, erased_before=erased_before))
+        for kek in sorted(wanted | set(await self._aged())):
             await self._mine()  # a roll takes its time: nobody else begins one meanwhile
             try:
                 done = await roll.roll(
                     self._engine, self._keeper, self._objects, kek, now=self._now
                 )
-            except GoneError:
-                log.get().error("keys.lost", stage=kek)
+            except (GoneError, KeyLostError) as exc:
+                log.get().error("keys.lost", stage=kek, error=exc)
             except VaultError as exc:
                 log.get().warning("keys.not_rolled", stage=kek, error=exc)
             else:

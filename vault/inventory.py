@@ -21,11 +21,12 @@ MOST_VERSIONS = 2  # more than the one before a roll means that nobody trims
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What our tables know of one KEK: living *keys*, *objects* they open, oldest key version."""
+    """What our tables know of one KEK: living *keys*, their versions, *objects* they open."""
 
     keys: int = 0
     objects: int = 0
     oldest: int | None = None
+    newest: int = 0
     ending: bool = False
 
 
@@ -48,10 +49,12 @@ async def expected(engine: AsyncEngine) -> dict[str, Expected]:
     async with reading(engine) as connection:
         kept = await _objects(connection)
         for table in KEYS:
-            living = select(table.c.kek, func.count(), func.min(table.c.version))
+            versions = func.min(table.c.version), func.max(table.c.version)
+            living = select(table.c.kek, func.count(), *versions)
             living = living.where(table.c.ciphertext.is_not(None)).group_by(table.c.kek)
-            for kek, keys, oldest in await connection.execute(living):
-                found[kek] = Expected(keys=keys, oldest=oldest, objects=kept.get(kek, 0))
+            for kek, keys, oldest, newest in await connection.execute(living):
+                known = Expected(keys=keys, oldest=oldest, newest=newest, objects=kept.get(kek, 0))
+                found[kek] = known
         for kek in (await connection.execute(select(ending_keks.c.kek))).scalars():
             found[kek] = Expected(ending=True)
     return found
@@ -116,6 +119,7 @@ def _alarms(
         "versions are not trimmed": kek.newest - kek.oldest + 1 > MOST_VERSIONS,
         "older than its cryptoperiod": living and at - kek.rotated_at > cryptoperiod,
         "living keys of destroyed versions": dead,
+        "living keys of versions it does not have": known is not None and known.newest > kek.newest,
         "not aes256-gcm96": kek.algorithm != "aes256-gcm96",
     }
     return [alarm for alarm, sounds in told.items() if sounds]

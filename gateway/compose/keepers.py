@@ -63,6 +63,7 @@ async def kept(settings: Settings) -> AsyncIterator[Kept]:
                 owner=owner,
                 now=now,
                 roll_after=timedelta(hours=settings.keys.roll_hours),
+                cryptoperiod=timedelta(days=settings.keys.cryptoperiod_days),
             )
         yield Kept(watchdog=watchdog, keeping=keeping)
 

@@ -31,7 +31,6 @@ from policy.errors import BundleError
 from policy.release import Releases
 from policy.replay import Fault, Gone, Judge, Report, Stored
 from vault.custody import Custody
-from vault.keys import Keys
 
 _IDENT = re.compile(r"d_[0-9a-f]{32}")
 
@@ -110,7 +109,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, Custod
     async with AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         mount = await exits.vault_mount(settings, await exits.egress(settings, stack), stack)
-        keys = Keys(engine, stores.keyring(settings, mount), region=settings.cell.region, now=now)
+        keys = stores.keys(settings, engine, stores.keyring(settings, mount))
         try:
             yield engine, Custody(engine, keys, objects, now=now)
         except SQLAlchemyError as exc:

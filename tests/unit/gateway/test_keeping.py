@@ -1,6 +1,6 @@
 """Keeping keys: KEKs that nothing needs are destroyed, buckets are rolled, both are on record."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,14 @@ from support.custody import Clock, FaultyObjects, label
 
 from audit.errors import AppendError
 from audit.model import Event, EventType
+from gateway import log
 from gateway.keeping import Keeping
+from vault import keysheet
 from vault.errors import KeyLostError, KeyringError
 from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keys import Keys
-from vault.tables import duties, epoch_keys
+from vault.model import Kek
+from vault.tables import buckets, duties, epoch_keys, named_keys
 
 HOUR = "raw-2026112214"
 DAY = timedelta(hours=24)
@@ -24,6 +27,13 @@ class Away(LocalKeeper):
     """A keeper's service that can be away."""
 
     away = False
+    mute = False
+
+    async def keks(self) -> list[Kek]:
+        """List, unless mute."""
+        if self.mute:
+            raise KeyringError("away")
+        return await super().keks()
 
     async def destroy(self, kek: str) -> None:
         """Destroy, unless away."""
@@ -63,6 +73,7 @@ class Desk:
             owner=owner,
             now=self.clock,
             roll_after=DAY,
+            cryptoperiod=90 * DAY,
         )
 
     async def names(self) -> list[str]:
@@ -165,3 +176,78 @@ async def test_one_process_at_a_time_keeps(desk: Desk) -> None:
     assert len(desk.said) == 1
     async with desk.engine.connect() as connection:
         assert (await connection.execute(select(duties.c.owner))).scalar_one() == "k2"
+
+
+@pytest.mark.anyio
+async def test_what_is_older_than_its_cryptoperiod_is_rolled_and_on_record(desk: Desk) -> None:
+    """Nobody was erased, and the pepper never is: without this their KEKs would stay for ever."""
+    await desk.keys.named("pepper")
+    await desk.keys.artifact_key(label(), "txt-202611", create=True)
+    await desk.keeping().tick()
+    assert desk.said == []
+    desk.clock.at = datetime.now(UTC) + 90 * DAY  # the files of the keys are of today
+
+    keeping = desk.keeping()
+    await keeping.tick()
+    await keeping.tick()
+
+    rolled = ["named-pepper", "subjects-0000", "txt-202611"]
+    assert {e.type for e in desk.said} == {EventType.KEY_ROLLED}
+    assert sorted(str(e.detail["kek"]) for e in desk.said) == rolled
+    keks = await desk.keeper.keks()
+    assert [(kek.name, kek.oldest, kek.newest) for kek in keks] == [(k, 2, 2) for k in rolled]
+
+
+@pytest.mark.anyio
+async def test_ages_are_asked_for_again_after_an_outage(desk: Desk) -> None:
+    """The hour until the next look begins with an answer."""
+    await desk.keys.named("pepper")
+    keeping = desk.keeping()
+    await keeping.tick()
+    desk.clock.at = datetime.now(UTC) + 90 * DAY
+    desk.keeper.mute = True
+    await keeping.tick()
+    assert desk.said == []
+    desk.keeper.mute = False
+
+    await keeping.tick()
+
+    assert [event.type for event in desk.said] == [EventType.KEY_ROLLED]
+
+
+@pytest.mark.anyio
+async def test_a_destroyed_kek_leaves_no_sheet_and_no_roll_behind(desk: Desk) -> None:
+    """Its roll was cut short: begun for ever, it would be called lost at every tick."""
+    await desk.keys.artifact_key(label(), "txt-202611", create=True)
+    desk.clock.at = datetime.now(UTC) + 90 * DAY
+    keeping = desk.keeping()
+    await keeping.tick()
+    assert "txt-202611" in await keysheet.kept(desk.objects)
+    async with desk.engine.begin() as tx:
+        begun = {"began_at": 1, "least": 3}
+        await tx.execute(update(buckets).where(buckets.c.kek == "txt-202611").values(begun))
+    await desk.keys.destroy_epoch("txt-202611")
+
+    await keeping.tick()
+
+    assert "txt-202611" not in await keysheet.kept(desk.objects)
+    async with desk.engine.connect() as connection:
+        assert "txt-202611" not in (await connection.execute(select(buckets.c.kek))).scalars().all()
+    assert "txt-202611" not in await desk.names()
+
+
+@pytest.mark.anyio
+async def test_a_lost_kek_is_said_aloud(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A named key that does not open is nobody's erasure, and no passing outage."""
+    await desk.keys.named("pepper")
+    desk.clock.at = datetime.now(UTC) + 90 * DAY
+    async with desk.engine.begin() as tx:
+        await tx.execute(update(named_keys).values(ciphertext="local:v1:AAAA"))
+    log.configure(human=False)
+
+    await desk.keeping().tick()
+
+    said = capsys.readouterr().out
+    assert "keys.lost" in said
+    assert "named-pepper" in said
+    assert desk.said == []

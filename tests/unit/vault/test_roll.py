@@ -290,7 +290,7 @@ async def test_only_the_newest_sheet_is_kept(world: World) -> None:
     await world.roll()
     await world.roll()
 
-    assert await keysheet.newest(world.objects) == {KEK: 3}
+    assert await keysheet.kept(world.objects) == {KEK: [3]}
     assert [n for n in await world.objects.names() if n.startswith(keysheet.PREFIX)] == [
         keysheet.name_of(KEK, 3)
     ]
