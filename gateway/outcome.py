@@ -5,7 +5,7 @@ What an error means for a job: one table from exception class to outcome.
 - WAIT: something else must happen first: a consent, a status, or a part of ours (database,
   trail, keyring, objects, policy engine) coming back. It costs the job no attempt.
 - REFUSE: a final no by law, policy or WhatsApp; the job ends and says so.
-- HAND_OVER: what was worth retrying was retried in vain; a human goes on.
+- HAND_OVER: what was worth retrying was retried in vain, or a key is lost; a human goes on.
 - BURY: a fault of ours or a hostile input; the job goes to the dead letters and to a human.
 
 The nearest class in the exception's MRO counts; what nobody named is buried, never looped.
@@ -46,6 +46,7 @@ from residency.errors import (
 from vault.errors import (
     CustodyError,
     GoneError,
+    KeyLostError,
     KeyringError,
     NotAnalysedError,
     ObjectsError,
@@ -75,6 +76,7 @@ TABLE: dict[type[BaseException], Outcome] = {
     DoubtError: Outcome.HAND_OVER,
     Exception: Outcome.BURY,
     GoneError: Outcome.REFUSE,
+    KeyLostError: Outcome.HAND_OVER,
     KeyringError: Outcome.WAIT,
     LeaseLostError: Outcome.ABANDON,
     MediaGoneError: Outcome.REFUSE,

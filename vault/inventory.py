@@ -5,28 +5,46 @@ It is made of what the key service lists and what our tables expect; a differenc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from vault.model import Kek
-from vault.tables import artifacts, ending_keks, epoch_keys, named_keys, reading, subject_keys
+from vault.errors import GoneError, TamperedError
+from vault.model import Kek, WrappedKey
+from vault.ports import Keeper
+from vault.tables import (
+    artifacts,
+    ending_keks,
+    epoch_keys,
+    hanging,
+    ident,
+    named_keys,
+    reading,
+    subject_keys,
+)
 
 KEYS = (subject_keys, epoch_keys, named_keys)
 OURS = ("subjects-", "raw-", "txt-", "named-", "hold-")
+SAMPLE = 24
 MOST_VERSIONS = 2  # more than the one before a roll means that nobody trims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What our tables know of one KEK: living *keys*, their versions, *objects* they open."""
+    """
+    What our tables know of one KEK: living *keys*, their versions, *objects* they open.
+
+    Of some keys it was *tried* whether the service still opens them; *closed* are those it did not.
+    """
 
     keys: int = 0
     objects: int = 0
     oldest: int | None = None
     newest: int = 0
+    tried: int = 0
+    closed: int = 0
     ending: bool = False
 
 
@@ -41,6 +59,26 @@ class Line:
     keys: int
     objects: int
     alarms: tuple[str, ...]
+
+
+async def tried(engine: AsyncEngine, keeper: Keeper, kek: str, known: Expected) -> Expected:
+    """
+    Return what is *known* of *kek* and whether *keeper* opens a sample of its keys.
+
+    A KEK that was made again under the name of a lost one looks well in every list.
+    """
+    table = hanging(kek)
+    living = and_(table.c.kek == kek, table.c.ciphertext.is_not(None))
+    # Pseudonyms are random: in their order those of before and after a loss are mixed.
+    query = select(table).where(living).order_by(ident(table)).limit(SAMPLE)
+    async with reading(engine) as connection:
+        rows = [
+            WrappedKey(kek=kek, version=row.version, ciphertext=row.ciphertext)
+            for row in await connection.execute(query)
+        ]
+    found = await keeper.rewrap(rows)
+    closed = sum(isinstance(one, GoneError | TamperedError) for one in found)
+    return replace(known, tried=len(rows), closed=closed)
 
 
 async def expected(engine: AsyncEngine) -> dict[str, Expected]:
@@ -111,6 +149,7 @@ def _alarms(
     if kek is None:
         return ["missing: living keys are wrapped by it"] if living else []
     ending = known is not None and known.ending
+    closed = f"{known.closed} of {known.tried} keys that were tried do not open" if known else ""
     dead = known is not None and known.oldest is not None and known.oldest < kek.oldest
     told = {
         "exportable": kek.exportable and not development,
@@ -120,6 +159,7 @@ def _alarms(
         "older than its cryptoperiod": living and at - kek.rotated_at > cryptoperiod,
         "living keys of destroyed versions": dead,
         "living keys of versions it does not have": known is not None and known.newest > kek.newest,
+        closed: known is not None and known.closed > 0,
         "not aes256-gcm96": kek.algorithm != "aes256-gcm96",
     }
     return [alarm for alarm, sounds in told.items() if sounds]

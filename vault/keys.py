@@ -165,7 +165,7 @@ class Keys:
         [answer] = await self._keyring.unwrap([wrapped])
         if isinstance(answer, KeyringError):
             raise answer
-        return not isinstance(answer, GoneError)
+        return isinstance(answer, bytes)
 
     async def destroy_epoch(self, epoch: str, *, spent_at: datetime | None = None) -> bool:
         """
@@ -369,8 +369,9 @@ def _wrapped(slot: Slot, row: Row[Any]) -> WrappedKey | Exception:
 
 
 def _checked(plain: bytes | Exception, slot: Slot) -> bytes | Exception:
-    if isinstance(plain, GoneError):
-        # Our row lives, so no erasure destroyed this: its KEK was lost, trimmed or rolled back.
+    if isinstance(plain, GoneError | TamperedError):
+        # Our row lives, so no erasure destroyed this: its KEK was lost, trimmed, rolled back, or
+        # another one has its name, or the row was damaged.
         return KeyLostError(f"{slot[0]} {slot[1]}: {plain}")
     if isinstance(plain, Exception):
         return plain

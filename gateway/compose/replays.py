@@ -98,7 +98,7 @@ def _openable(found: Stored | Gone | Fault) -> Stored:
     if isinstance(found, Gone):
         raise UnexplainedError(f"{found.id}: its input died with its subject's key")
     if isinstance(found, Fault):
-        raise UnexplainedError(f"{found.id}: its row was tampered with ({found.why})")
+        raise UnexplainedError(f"{found.id}: its row cannot be read ({found.why}): a fault")
     return found
 
 

@@ -12,6 +12,7 @@ from residency.errors import NoProcessorError, ProcessorBusyError, UnknownJurisd
 from vault.errors import (
     CustodyError,
     GoneError,
+    KeyLostError,
     KeyringError,
     LabelError,
     NotAnalysedError,
@@ -26,6 +27,7 @@ MEANS: dict[BaseException, Outcome] = {
     OperationalError("", None, Exception()): Outcome.WAIT,
     LedgerError(): Outcome.WAIT,
     KeyringError(): Outcome.WAIT,
+    KeyLostError(): Outcome.HAND_OVER,
     ObjectsError(): Outcome.WAIT,
     CustodyError(): Outcome.WAIT,
     ProcessorBusyError(): Outcome.RETRY,

@@ -61,6 +61,11 @@ LIVING = Expected(keys=3, objects=5, oldest=2)
             Expected(keys=3, oldest=2, newest=3),
             ("living keys of versions it does not have",),
         ),
+        (
+            kek(),
+            Expected(keys=3, oldest=2, tried=3, closed=1),
+            ("1 of 3 keys that were tried do not open",),
+        ),
         (kek(), None, ("nothing hangs on it: destroy it",)),
         (kek(), Expected(ending=True), ()),
         (None, LIVING, ("missing: living keys are wrapped by it",)),
