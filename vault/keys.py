@@ -13,6 +13,7 @@ The keys of a cell: one per subject, one per epoch, a few by name; all wrapped b
 - Unwrapped keys stay in memory for *ttl_s* seconds at most. Python cannot wipe memory.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -30,7 +31,14 @@ from vault.cache import Cache
 from vault.coalesce import Coalescer
 from vault.envelope import KEY_BYTES, bind, context_of
 from vault.epochs import epoch_end
-from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
+from vault.errors import (
+    GoneError,
+    KeyLostError,
+    KeyringError,
+    LabelError,
+    TamperedError,
+    VaultError,
+)
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
 from vault.tables import artifacts as kept
@@ -48,6 +56,7 @@ BUCKETS = 16
 TTL_S = 60.0
 ID_DIGEST_BYTES = 16
 MOST_TRIES = 3
+MOST_UNWRAPS = 2
 TABLES = (subject_keys, epoch_keys, named_keys)
 OWN_BUCKET = "subjects-{tenant}-[0-9]{{4}}"  # a tenant's id begins with a letter
 Slot = tuple[str, str]  # a table's name and a row's id
@@ -91,6 +100,10 @@ class Keys:
         self._own = dict(own or {})
         self._owner = owner
         self._loads: Coalescer[Slot, bytes] = Coalescer(self._load)
+        # A request to a key service is about one KEK: what two loads want of it goes together.
+        self._unwraps: Coalescer[WrappedKey, bytes] = Coalescer(
+            keyring.unwrap, group=lambda wrapped: wrapped.kek, calls=MOST_UNWRAPS
+        )
         self._cache: Cache[Slot, bytes] = Cache(ttl_s)
 
     async def artifact_key(self, label: Label, epoch: str, *, create: bool = False) -> bytes:
@@ -268,10 +281,12 @@ class Keys:
 
     async def _unwrap(self, wrapped: list[WrappedKey]) -> list[bytes | Exception]:
         """Unwrap; a keyring that is away must not hide which keys are known to be gone."""
-        try:
-            return await self._keyring.unwrap(wrapped) if wrapped else []
-        except KeyringError as exc:
-            return [exc] * len(wrapped)
+        asked = (self._unwraps.get(one) for one in wrapped)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException) and not isinstance(one, VaultError):
+                raise one
+        return [one for one in found if isinstance(one, bytes | Exception)]
 
     async def _rows(self, slots: Iterable[Slot]) -> dict[Slot, Found]:
         found: dict[Slot, Found] = {
