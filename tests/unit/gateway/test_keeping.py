@@ -28,9 +28,11 @@ class Away(LocalKeeper):
 
     away = False
     mute = False
+    listed = 0
 
     async def keks(self) -> list[Kek]:
-        """List, unless mute."""
+        """List, unless mute; counted."""
+        self.listed += 1
         if self.mute:
             raise KeyringError("away")
         return await super().keks()
@@ -188,9 +190,10 @@ async def test_what_is_older_than_its_cryptoperiod_is_rolled_and_on_record(desk:
     desk.clock.at = datetime.now(UTC) + 90 * DAY  # the files of the keys are of today
 
     keeping = desk.keeping()
-    await keeping.tick()
-    await keeping.tick()
+    for _ in range(3):
+        await keeping.tick()
 
+    assert desk.keeper.listed == 4, "two keepers' first looks, at what was restored and at ages"
     rolled = ["named-pepper", "subjects-0000", "txt-202611"]
     assert {e.type for e in desk.said} == {EventType.KEY_ROLLED}
     assert sorted(str(e.detail["kek"]) for e in desk.said) == rolled

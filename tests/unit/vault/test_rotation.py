@@ -156,6 +156,20 @@ async def test_a_destroyed_key_is_not_brought_back_by_its_sheet(world: World) ->
 
 
 @pytest.mark.anyio
+async def test_who_was_erased_in_the_restored_database_stays_so(world: World) -> None:
+    """The sheet is newer than their row, and may hold them: they left while it was written."""
+    backup = await world.backup(subject_keys)
+    await world.roll("subjects-0000")
+    await world.put_back(subject_keys, backup)
+    await world.keys().destroy_subject("s1")
+
+    assert await world.heal() == []
+
+    [row] = await world.backup(subject_keys)
+    assert (row["ciphertext"], row["version"]) == (None, 1)
+
+
+@pytest.mark.anyio
 async def test_a_sheet_without_kek_and_rows_goes(world: World) -> None:
     """It opens nothing any more, and would be called a loss at every start."""
     await world.roll(MONTH)
