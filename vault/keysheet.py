@@ -60,6 +60,7 @@ async def restore(engine: AsyncEngine, objects: Objects, kek: str, version: int)
     """
     table = hanging(kek)
     older = and_(
+        table.c.kek == kek,
         ident(table) == bindparam("its_id"),
         table.c.ciphertext.is_not(None),
         table.c.version < bindparam("new_version"),
@@ -68,12 +69,14 @@ async def restore(engine: AsyncEngine, objects: Objects, kek: str, version: int)
         "version": bindparam("new_version"),
         "ciphertext": bindparam("new_ciphertext"),
     }
-    written = update(table).where(older).values(kek=kek, **anew)
+    written = update(table).where(older).values(anew)
     restored = 0
     sheet = await _read(objects, kek, version)
     for chunk in (sheet[start : start + BATCH] for start in range(0, len(sheet), BATCH)):
         chosen = select(ident(table), table.c.version).where(
-            ident(table).in_([row["its_id"] for row in chunk]), table.c.ciphertext.is_not(None)
+            table.c.kek == kek,
+            ident(table).in_([row["its_id"] for row in chunk]),
+            table.c.ciphertext.is_not(None),
         )
         async with reading(engine) as connection:
             there = {row[0]: row.version for row in await connection.execute(chosen)}
