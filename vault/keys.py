@@ -262,10 +262,14 @@ class Keys:
         """Return the key of each slot: a query per table, then one call to the keyring."""
         rows = await self._rows(slots)
         keys = await self._opened(rows)
-        if lost := [slot for slot in slots if isinstance(keys[slot], KeyLostError)]:
+        for _ in range(MOST_TRIES):
             # A roll may have ended between our two calls: then the row is another one by now.
-            anew = await self._rows(lost)
+            lost = [slot for slot in slots if isinstance(keys[slot], KeyLostError)]
+            anew = await self._rows(lost) if lost else {}
             moved = {slot: row for slot, row in anew.items() if row != rows[slot]}
+            if not moved:
+                break
+            rows |= moved
             keys |= await self._opened(moved)
         return [keys[slot] for slot in slots]
 
