@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 from support.custody import Clock, FaultyObjects, label
 
 from audit.errors import AppendError
 from audit.model import Event, EventType
-from gateway import log
 from gateway.keeping import Keeping
 from vault import keysheet
 from vault.errors import KeyLostError, KeyringError
@@ -240,17 +240,16 @@ async def test_a_destroyed_kek_leaves_no_sheet_and_no_roll_behind(desk: Desk) ->
 
 
 @pytest.mark.anyio
-async def test_a_lost_kek_is_said_aloud(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_lost_kek_is_said_aloud(desk: Desk) -> None:
     """A named key that does not open is nobody's erasure, and no passing outage."""
     await desk.keys.named("pepper")
     desk.clock.at = datetime.now(UTC) + 90 * DAY
     async with desk.engine.begin() as tx:
         await tx.execute(update(named_keys).values(ciphertext="local:v1:AAAA"))
-    log.configure(human=False)
 
-    await desk.keeping().tick()
+    with capture_logs() as said:
+        await desk.keeping().tick()
 
-    said = capsys.readouterr().out
-    assert "keys.lost" in said
-    assert "named-pepper" in said
+    lost = [(line["log_level"], line["stage"]) for line in said if line["event"] == "keys.lost"]
+    assert lost == [("error", "named-pepper")]
     assert desk.said == []
