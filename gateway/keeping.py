@@ -85,26 +85,35 @@ class Keeping:
     async def _end(self) -> None:
         """Destroy the KEKs of keys that were destroyed: with them die the backups of the rows."""
         async with db.reading(self._engine) as tx:
-            ending = list((await tx.execute(select(ending_keks.c.kek))).scalars())
-        for kek in ending:
+            ending = list(await tx.execute(select(ending_keks)))
+        for kek, since in ending:
             try:
                 await self._keeper.destroy(kek)
             except VaultError as exc:
                 log.get().warning("keys.not_destroyed", stage=kek, error=exc)
                 continue
             await self._append(self._event(EventType.KEY_DESTROYED, f"{kek}.destroyed", kek, {}))
-            await self._forget(kek)
+            await self._forget(kek, since)
 
-    async def _forget(self, kek: str) -> None:
-        """Leave nothing of the destroyed *kek*: its sheets open nothing any more."""
+    async def _forget(self, kek: str, since: int) -> None:
+        """
+        Leave no sheet and no roll of *kek*, destroyed by now: neither opens anything any more.
+
+        To those who were in a bucket this is what a roll is: no older copy of their keys opens.
+        """
         mine = buckets.c.kek == kek
         async with db.reading(self._engine) as tx:
             row = (await tx.execute(select(buckets).where(mine))).one_or_none()
         if row is not None:
             versions = {row.rolled, row.least} - {0}
             await keysheet.forget(self._objects, kek, sorted(versions))
+        over = {"rolled_at": since + 1, "ended_at": int(self._now().timestamp())}
+        fresh = {"began_at": None, "least": 0, "rolled": 0, "recorded": 0, "wanted_at": 0}
         async with self._engine.begin() as tx:
-            await tx.execute(delete(buckets).where(mine))
+            if kek.startswith("subjects-"):
+                await tx.execute(update(buckets).where(mine).values(**over, **fresh))
+            else:
+                await tx.execute(delete(buckets).where(mine))
             await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
 
     async def _aged(self) -> list[str]:

@@ -12,7 +12,7 @@ from support.custody import Clock, FaultyObjects, label
 from audit.errors import AppendError
 from audit.model import Event, EventType
 from gateway.keeping import Keeping
-from vault import keysheet
+from vault import keysheet, roll
 from vault.errors import KeyLostError, KeyringError
 from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keys import Keys
@@ -50,8 +50,8 @@ class Desk:
     def __init__(
         self, engine: AsyncEngine, keyring: LocalKeyring, objects: FaultyObjects, clock: Clock
     ) -> None:
-        home: Path = keyring._keks._path
-        self.keeper = Away(home)
+        self.home: Path = keyring._keks._path
+        self.keeper = Away(self.home)
         self.engine, self.objects, self.clock = engine, objects, clock
         self.keys = Keys(engine, keyring, region="eu-central-1", now=clock, buckets=1)
         self.said: list[Event] = []
@@ -253,3 +253,34 @@ async def test_a_lost_kek_is_said_aloud(desk: Desk) -> None:
     lost = [(line["log_level"], line["stage"]) for line in said if line["event"] == "keys.lost"]
     assert lost == [("error", "named-pepper")]
     assert desk.said == []
+
+
+@pytest.mark.anyio
+async def test_a_tenants_buckets_end_with_its_contract(desk: Desk) -> None:
+    """Stronger than a roll: its people are erased for good, nobody else is touched, on record."""
+
+    async def owner(subject: str) -> str:
+        return "fernruf" if subject == "s1" else "lautwerk"
+
+    desk.keys = Keys(
+        desk.engine,
+        LocalKeyring(desk.home),
+        region="eu-central-1",
+        now=desk.clock,
+        buckets=1,
+        own={"fernruf": 1},
+        owner=owner,
+    )
+    await desk.keys.small_key("s1", "memory", create=True)
+    before = await desk.keys.small_key("s2", "memory", create=True)
+    assert await desk.keys.destroy_tenant("fernruf") == 1
+
+    await desk.keeping().tick()
+    await desk.keeping().tick()
+
+    own = "subjects-fernruf-0000"
+    assert await desk.names() == ["subjects-0000"]
+    assert [(e.type, e.detail["kek"]) for e in desk.said] == [(EventType.KEY_DESTROYED, own)]
+    assert await roll.hardened(desk.engine, "s1") == desk.clock.at
+    assert await roll.due(desk.engine, erased_before=2**40) == []
+    assert await desk.keys.small_key("s2", "memory") == before
