@@ -5,6 +5,7 @@ It runs as the keeper, in a process of its own (`gateway.keeper`) or, in develop
 cell. Whatever fails is tried again at the next tick; what was done is on record in the end.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,7 @@ from vault.tables import buckets, ending_keks
 
 DUTY = "keeping"
 LEASE = timedelta(minutes=5)
+OWN_BUCKET = re.compile(r"subjects-[a-z][a-z0-9-]*-[0-9]{4}")
 AGES_EVERY = timedelta(hours=1)
 Append = Callable[[Event], Awaitable[object]]
 
@@ -117,7 +119,11 @@ class Keeping:
             await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
 
     async def _aged(self) -> list[str]:
-        """Return the KEKs that are too old; the service is asked for all of them, so seldom."""
+        """
+        Return the KEKs that are too old, and have the empty ones of a tenant's own destroyed.
+
+        The service is asked for all of them, so seldom.
+        """
         at = self._now()
         if self._ages_at is not None and at - self._ages_at < AGES_EVERY:
             return []
@@ -126,6 +132,11 @@ class Keeping:
         except VaultError as exc:
             log.get().warning("keys.not_listed", error=exc)
             return []
+        for kek in keks:
+            if OWN_BUCKET.fullmatch(kek.name) and await roll.end_if_empty(
+                self._engine, kek.name, at
+            ):
+                log.get().info("keys.ending", stage=kek.name)
         old = await roll.aged(self._engine, keks, rotated_before=at - self._cryptoperiod)
         self._ages_at = at
         return old

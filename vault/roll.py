@@ -140,6 +140,24 @@ async def aged(engine: AsyncEngine, keks: Sequence[Kek], *, rotated_before: date
         return sorted((old & living) - await _names(connection, select(ending_keks.c.kek)))
 
 
+async def end_if_empty(engine: AsyncEngine, kek: str, at: datetime) -> bool:
+    """
+    Have the bucket *kek* of a tenant's own destroyed if no living key hangs on it.
+
+    Who makes a key in it meanwhile waits for our transaction, and then finds the ending.
+    """
+    k = subject_keys.c
+    rows = select(k.subject).where(k.kek == kek)
+    async with engine.begin() as tx:
+        await insert_new(tx, buckets, {"kek": kek})
+        await tx.execute(select(buckets).where(buckets.c.kek == kek).with_for_update())
+        used = (await tx.execute(rows.limit(1))).first() is not None
+        lives = (await tx.execute(rows.where(k.ciphertext.is_not(None)).limit(1))).first()
+        if not used or lives is not None:
+            return False
+        return await insert_new(tx, ending_keks, {"kek": kek, "since": int(at.timestamp())})
+
+
 async def want(tx: AsyncConnection, subject: str, at: datetime) -> None:
     """Within *tx*, have the bucket of *subject*'s destroyed key rolled at the next tick."""
     row = (await tx.execute(select(subject_keys).where(subject_keys.c.subject == subject))).first()

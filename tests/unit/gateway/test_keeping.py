@@ -255,12 +255,12 @@ async def test_a_lost_kek_is_said_aloud(desk: Desk) -> None:
     assert desk.said == []
 
 
-@pytest.mark.anyio
-async def test_a_tenants_buckets_end_with_its_contract(desk: Desk) -> None:
-    """Stronger than a roll: its people are erased for good, nobody else is touched, on record."""
+@pytest.fixture
+def large(desk: Desk) -> Desk:
+    """Return a desk where s1 and s3 are a tenant's that has buckets of its own."""
 
     async def owner(subject: str) -> str:
-        return "fernruf" if subject == "s1" else "lautwerk"
+        return "fernruf" if subject in {"s1", "s3"} else "lautwerk"
 
     desk.keys = Keys(
         desk.engine,
@@ -271,16 +271,49 @@ async def test_a_tenants_buckets_end_with_its_contract(desk: Desk) -> None:
         own={"fernruf": 1},
         owner=owner,
     )
-    await desk.keys.small_key("s1", "memory", create=True)
-    before = await desk.keys.small_key("s2", "memory", create=True)
-    assert await desk.keys.destroy_tenant("fernruf") == 1
+    return desk
 
-    await desk.keeping().tick()
-    await desk.keeping().tick()
 
-    own = "subjects-fernruf-0000"
-    assert await desk.names() == ["subjects-0000"]
-    assert [(e.type, e.detail["kek"]) for e in desk.said] == [(EventType.KEY_DESTROYED, own)]
-    assert await roll.hardened(desk.engine, "s1") == desk.clock.at
-    assert await roll.due(desk.engine, erased_before=2**40) == []
-    assert await desk.keys.small_key("s2", "memory") == before
+OWN = "subjects-fernruf-0000"
+
+
+@pytest.mark.anyio
+async def test_a_tenants_buckets_end_with_its_contract(large: Desk) -> None:
+    """Stronger than a roll: its people are erased for good, nobody else is touched, on record."""
+    await large.keys.small_key("s1", "memory", create=True)
+    before = await large.keys.small_key("s2", "memory", create=True)
+    assert await large.keys.destroy_tenant("fernruf") == 1
+
+    await large.keeping().tick()
+    await large.keeping().tick()
+
+    assert await large.names() == ["subjects-0000"]
+    assert [(e.type, e.detail["kek"]) for e in large.said] == [(EventType.KEY_DESTROYED, OWN)]
+    assert await roll.hardened(large.engine, "s1") == large.clock.at
+    assert await roll.due(large.engine, erased_before=2**40) == []
+    assert await large.keys.small_key("s2", "memory") == before
+
+
+@pytest.mark.anyio
+async def test_a_bucket_that_everybody_left_is_ended_and_may_begin_anew(large: Desk) -> None:
+    """People erased one by one leave a KEK that opens nothing but old copies."""
+    await large.keys.small_key("s1", "memory", create=True)
+    await large.keys.small_key("s2", "memory", create=True)
+    keeping = large.keeping()
+    await keeping.tick()
+    assert OWN in await large.names()
+    for subject in ("s1", "s2"):
+        await large.keys.destroy_subject(subject)
+    large.clock.pass_by(hours=1)
+
+    await keeping.tick()
+    await keeping.tick()
+
+    assert await large.names() == ["subjects-0000"], "shared buckets are rolled, never ended"
+    assert await roll.hardened(large.engine, "s1") == large.clock.at
+    made = await large.keys.small_key("s3", "memory", create=True)
+    large.clock.pass_by(hours=1)
+    await keeping.tick()
+    await keeping.tick()
+    assert await large.keys.small_key("s3", "memory") == made
+    assert OWN in await large.names()
