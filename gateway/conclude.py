@@ -27,6 +27,7 @@ class Case:
     broker: Broker
 
 
+MOST_WAIT_S = 10.0  # a part of ours that is back must not find people still waiting for minutes
 Act = Callable[[Case], Awaitable[float | None]]
 
 
@@ -78,7 +79,7 @@ async def _wait(case: Case) -> float | None:
     elif isinstance(waiting, ChannelUnknownError):
         delay_s = grace_s
     else:
-        delay_s = outcome.delay_s(case.job.attempts)
+        delay_s = min(MOST_WAIT_S, outcome.delay_s(case.job.attempts))
     tried = not isinstance(waiting, WaitingError | ChannelUnknownError)
     await case.ports.jobs.later(case.job, delay_s, tried=tried)
     return delay_s

@@ -29,7 +29,7 @@ from gateway.schema import decisions as table
 from policy import canonical
 from policy.replay import Fault, Gone, Stored
 from vault.custody import Custody
-from vault.errors import GoneError, KeyringError, TamperedError
+from vault.errors import GoneError, KeyLostError, KeyringError, TamperedError
 
 FLUSH_S = 0.2
 RETRY_S = 5.0
@@ -124,6 +124,11 @@ class Decisions:
         """Return the row of *made*, or None for one that can never be written: others wait."""
         try:
             return await self._row(made)
+        except KeyLostError:
+            # Only this person's: waiting for it, everybody else's would be lost as well.
+            log.get().error("decisions.unkept", error="KeyLostError")
+            self._metrics.unkept("key.lost", 1)
+            return None
         except (KeyringError, SQLAlchemyError, OSError):
             raise
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, it is wrong for good
@@ -242,6 +247,8 @@ async def opened(row: Row[Any], custody: Custody) -> Stored | Gone | Fault:
         content = await custody.open_small(row.subject, context(row.id), row.sealed)
     except GoneError:
         return Gone(row.id, "key.destroyed")
+    except KeyLostError as exc:
+        return Fault(row.id, exc.code)
     except TamperedError:
         return Fault(row.id, "row.tampered")
     held = msgspec.json.decode(content)

@@ -17,6 +17,7 @@ from gateway.jobs import micros
 from gateway.note import Note
 from gateway.ports import Ports
 from gateway.schema import handovers
+from vault.errors import KeyLostError
 
 
 class HandoverError(GatewayError):
@@ -25,13 +26,22 @@ class HandoverError(GatewayError):
 
 async def hand_over(note: Note, reason: str, ports: Ports) -> None:
     """Open a handover for *reason*; doing it again for the same job changes nothing."""
-    taken = session.handed_over(await memory.recall(note, ports), int(ports.now().timestamp()))
-    kept = await memory.sealed(note, taken, ports)
+    kept = await _taken(note, ports)
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
         await intend(tx, note, reason, ports)
-        await memory.remember(tx, note, kept, ports)
+        if kept is not None:
+            await memory.remember(tx, note, kept, ports)
     await announce(note, reason, ports)
+
+
+async def _taken(note: Note, ports: Ports) -> bytes | None:
+    """Return the memory that a human goes on with; None if the key to it is lost."""
+    try:
+        taken = session.handed_over(await memory.recall(note, ports), int(ports.now().timestamp()))
+        return await memory.sealed(note, taken, ports)
+    except KeyLostError:
+        return None  # whatever this person says is handed over while that lasts
 
 
 async def open_row(note: Note, reason: str, ports: Ports) -> None:

@@ -1,10 +1,11 @@
 """
-Keeping the keys: destroy the KEKs that nothing needs, roll the buckets that somebody left.
+Keeping the keys: destroy the KEKs that nothing needs, roll those that somebody left or are old.
 
 It runs as the keeper, in a process of its own (`gateway.keeper`) or, in development, inside the
 cell. Whatever fails is tried again at the next tick; what was done is on record in the end.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -13,13 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.model import Event, EventType
 from gateway import db, log
-from vault import duties, roll
-from vault.errors import GoneError, VaultError
+from vault import duties, keysheet, roll
+from vault.errors import GoneError, KeyLostError, VaultError
 from vault.ports import Keeper, Objects
 from vault.tables import buckets, ending_keks
 
 DUTY = "keeping"
 LEASE = timedelta(minutes=5)
+OWN_BUCKET = re.compile(r"subjects-[a-z][a-z0-9-]*-[0-9]{4}")
+AGES_EVERY = timedelta(hours=1)
 Append = Callable[[Event], Awaitable[object]]
 
 
@@ -27,7 +30,8 @@ class Keeping:
     """
     Ends and rolls keys of the cell *cell* in *region*; *append* puts it on record.
 
-    *roll_after* is how long an erased person's key may be left in older copies.
+    *roll_after* is how long an erased person's key may be left in older copies, *cryptoperiod*
+    how old a KEK may be on which keys hang.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Keeping:
         owner: str,
         now: Callable[[], datetime],
         roll_after: timedelta,
+        cryptoperiod: timedelta,
     ) -> None:
         self._engine = engine
         self._keeper = keeper
@@ -52,7 +57,9 @@ class Keeping:
         self._owner = owner
         self._now = now
         self._roll_after = roll_after
+        self._cryptoperiod = cryptoperiod
         self._healed = False
+        self._ages_at: datetime | None = None
 
     async def tick(self) -> None:
         """
@@ -80,27 +87,71 @@ class Keeping:
     async def _end(self) -> None:
         """Destroy the KEKs of keys that were destroyed: with them die the backups of the rows."""
         async with db.reading(self._engine) as tx:
-            ending = list((await tx.execute(select(ending_keks.c.kek))).scalars())
-        for kek in ending:
+            ending = list(await tx.execute(select(ending_keks)))
+        for kek, since in ending:
             try:
                 await self._keeper.destroy(kek)
             except VaultError as exc:
                 log.get().warning("keys.not_destroyed", stage=kek, error=exc)
                 continue
             await self._append(self._event(EventType.KEY_DESTROYED, f"{kek}.destroyed", kek, {}))
-            async with self._engine.begin() as tx:
-                await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
+            await self._forget(kek, since)
+
+    async def _forget(self, kek: str, since: int) -> None:
+        """
+        Leave no sheet and no roll of *kek*, destroyed by now: neither opens anything any more.
+
+        To those who were in a bucket this is what a roll is: no older copy of their keys opens.
+        """
+        mine = buckets.c.kek == kek
+        async with db.reading(self._engine) as tx:
+            row = (await tx.execute(select(buckets).where(mine))).one_or_none()
+        if row is not None:
+            versions = {row.rolled, row.least} - {0}
+            await keysheet.forget(self._objects, kek, sorted(versions))
+        over = {"rolled_at": since + 1, "ended_at": int(self._now().timestamp())}
+        fresh = {"began_at": None, "least": 0, "rolled": 0, "recorded": 0, "wanted_at": 0}
+        async with self._engine.begin() as tx:
+            if kek.startswith("subjects-"):
+                await tx.execute(update(buckets).where(mine).values(**over, **fresh))
+            else:
+                await tx.execute(delete(buckets).where(mine))
+            await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
+
+    async def _aged(self) -> list[str]:
+        """
+        Return the KEKs that are too old, and have the empty ones of a tenant's own destroyed.
+
+        The service is asked for all of them, so seldom.
+        """
+        at = self._now()
+        if self._ages_at is not None and at - self._ages_at < AGES_EVERY:
+            return []
+        try:
+            keks = await self._keeper.keks()
+        except VaultError as exc:
+            log.get().warning("keys.not_listed", error=exc)
+            return []
+        for kek in keks:
+            if OWN_BUCKET.fullmatch(kek.name) and await roll.end_if_empty(
+                self._engine, kek.name, at
+            ):
+                log.get().info("keys.ending", stage=kek.name)
+        old = await roll.aged(self._engine, keks, rotated_before=at - self._cryptoperiod)
+        self._ages_at = at
+        return old
 
     async def _roll(self) -> None:
         erased_before = int((self._now() - self._roll_after).timestamp()) + 1
-        for kek in await roll.due(self._engine, erased_before=erased_before):
+        wanted = set(await roll.due(self._engine, erased_before=erased_before))
+        for kek in sorted(wanted | set(await self._aged())):
             await self._mine()  # a roll takes its time: nobody else begins one meanwhile
             try:
                 done = await roll.roll(
                     self._engine, self._keeper, self._objects, kek, now=self._now
                 )
-            except GoneError:
-                log.get().error("keys.lost", stage=kek)
+            except (GoneError, KeyLostError) as exc:
+                log.get().error("keys.lost", stage=kek, error=exc)
             except VaultError as exc:
                 log.get().warning("keys.not_rolled", stage=kek, error=exc)
             else:

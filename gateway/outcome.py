@@ -5,7 +5,7 @@ What an error means for a job: one table from exception class to outcome.
 - WAIT: something else must happen first: a consent, a status, or a part of ours (database,
   trail, keyring, objects, policy engine) coming back. It costs the job no attempt.
 - REFUSE: a final no by law, policy or WhatsApp; the job ends and says so.
-- HAND_OVER: what was worth retrying was retried in vain; a human goes on.
+- HAND_OVER: what was worth retrying was retried in vain, or a key is lost; a human goes on.
 - BURY: a fault of ours or a hostile input; the job goes to the dead letters and to a human.
 
 The nearest class in the exception's MRO counts; what nobody named is buried, never looped.
@@ -47,6 +47,7 @@ from vault.errors import (
     CustodyError,
     GoneError,
     HeldError,
+    KeyLostError,
     KeyringError,
     NotAnalysedError,
     ObjectsError,
@@ -77,6 +78,7 @@ TABLE: dict[type[BaseException], Outcome] = {
     Exception: Outcome.BURY,
     GoneError: Outcome.REFUSE,
     HeldError: Outcome.REFUSE,  # as the rules say it: a human is told, and goes on without it
+    KeyLostError: Outcome.HAND_OVER,
     KeyringError: Outcome.WAIT,
     LeaseLostError: Outcome.ABANDON,
     MediaGoneError: Outcome.REFUSE,

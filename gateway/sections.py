@@ -35,6 +35,7 @@ GRAPH_URL = "https://graph.facebook.com/v23.0"
 MEDIA_HOSTS = ("lookaside.fbsbx.com",)
 RAW_LIMIT_S = 86_340  # under a day, with a minute to spare
 MAX_PORT = 65_535
+MOST_BUCKETS = 4096
 YEAR_S = 366 * 86_400
 TOKEN_LENGTH = 32
 PURPOSES = ("analytics", "human_review", "training", "transfer_abroad")
@@ -457,6 +458,7 @@ class Tenant(Section):
     consents: Consents = Consents()
     whatsapp: WhatsApp
     limits: Limits = Limits()
+    key_buckets: Annotated[StrictInt, Field(gt=0, le=MOST_BUCKETS)] | None = None
     forward: tuple[Forward, ...] = ()
 
     @model_validator(mode="after")
@@ -548,8 +550,13 @@ class Backups(Section):
 
 
 class Keys(Section):
-    """How soon the keys of those who were erased die in old copies, and how old a KEK may be."""
+    """
+    How soon the keys of those who were erased die in old copies, and how old a KEK may be.
 
+    The keys of people whose tenant has no buckets of its own are spread over *buckets* KEKs.
+    """
+
+    buckets: Annotated[StrictInt, Field(gt=0, le=MOST_BUCKETS)] = 16
     roll_hours: Annotated[StrictInt, Field(ge=1, le=24)] = 24
     cryptoperiod_days: Annotated[StrictInt, Field(ge=1, le=730)] = 90
 

@@ -69,6 +69,16 @@ async def of_tenant(engine: AsyncEngine, tenant: str) -> list[str]:
         return sorted(found - set((await tx.execute(merged)).scalars()))
 
 
+async def owner_of(engine: AsyncEngine, subject: str) -> str | None:
+    """Return the tenant of *subject*, also of one that became another; None if there is none."""
+    merged = select(merges.c.tenant).where(merges.c.subject == subject)
+    if tenant := await known(engine, subject):
+        return tenant
+    async with db.reading(engine) as tx:
+        found: str | None = (await tx.execute(merged)).scalar()
+    return found
+
+
 async def declare(
     engine: AsyncEngine,
     subject: str,

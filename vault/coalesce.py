@@ -19,16 +19,23 @@ Value = TypeVar("Value")
 
 class Coalescer(Generic[Key, Value]):
     """
-    Looks up through *fetch*: at most `MOST_CALLS` calls at once, of `MOST_ITEMS` keys each.
+    Looks up through *fetch*: at most *calls* calls at once, of `MOST_ITEMS` keys each.
 
-    *fetch* answers with one value, or the error that stands for it, per key and in order.
+    *fetch* answers with one value, or the error that stands for it, per key and in order. A call
+    is about the keys of one *group* only; the group that waited longest is next.
     """
 
     def __init__(
-        self, fetch: Callable[[Sequence[Key]], Awaitable[Sequence[Value | Exception]]]
+        self,
+        fetch: Callable[[Sequence[Key]], Awaitable[Sequence[Value | Exception]]],
+        *,
+        group: Callable[[Key], Hashable] = lambda _key: None,
+        calls: int = MOST_CALLS,
     ) -> None:
         self._fetch = fetch
-        self._waiting: dict[Key, asyncio.Future[Value]] = {}
+        self._group = group
+        self._most = calls
+        self._waiting: dict[Hashable, dict[Key, asyncio.Future[Value]]] = {}
         # The loop keeps only weak references to tasks: without this set a call could vanish.
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -38,20 +45,27 @@ class Coalescer(Generic[Key, Value]):
 
         Callers share a call; one that is cancelled does not take the others along.
         """
-        future = self._waiting.get(key)
+        waiting = self._waiting.setdefault(self._group(key), {})
+        future = waiting.get(key)
         if future is None:
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
+            future = waiting[key] = asyncio.get_running_loop().create_future()
             self._send()
         return await asyncio.shield(future)
 
     def _send(self) -> None:
-        while self._waiting and len(self._calls) < MOST_CALLS:
-            batch = dict(list(self._waiting.items())[:MOST_ITEMS])
-            for key in batch:
-                del self._waiting[key]
-            call = asyncio.create_task(self._call(batch))
+        while self._waiting and len(self._calls) < self._most:
+            call = asyncio.create_task(self._call(self._next()))
             self._calls.add(call)
             call.add_done_callback(self._done)
+
+    def _next(self) -> dict[Key, asyncio.Future[Value]]:
+        """Take what the first group waits for; what is too much for a call waits on, at the end."""
+        group, waiting = next(iter(self._waiting.items()))
+        del self._waiting[group]
+        items = list(waiting.items())
+        if rest := items[MOST_ITEMS:]:
+            self._waiting[group] = dict(rest)
+        return dict(items[:MOST_ITEMS])
 
     def _done(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

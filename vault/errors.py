@@ -24,6 +24,8 @@ class BootstrapError(KeyringError):
 class KeyLostError(KeyringError):
     """A key that nobody destroyed cannot be unwrapped any more: a fault, never an erasure."""
 
+    code = "key.lost"
+
 
 class HeldError(VaultError):
     """The artifact is under a legal hold: closed to every processor until it is released."""

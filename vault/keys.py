@@ -3,19 +3,22 @@ The keys of a cell: one per subject, one per epoch, a few by name; all wrapped b
 
 - An artifact's key is HKDF-SHA-512(subject key || epoch key, label) and is never stored:
   destroy either key and the artifact is dead, whatever became of its bytes.
-- A subject key is wrapped under one of *buckets* KEKs, which are rolled (`vault.roll`); an epoch
-  and a name each have a KEK of their own, which is destroyed (`vault.tables.ending_keks`). Either
-  kills every backup of the key table.
+- A subject key is wrapped under one of a few bucket KEKs, which are rolled (`vault.roll`); an
+  epoch and a name each have a KEK of their own, which is destroyed (`vault.tables.ending_keks`).
+  Either kills every backup of the key table.
+- A tenant may have buckets of its own: they are rolled, and in the end destroyed, apart.
 - What is wrapped is a 16-byte digest of the key's table and id, then the key: a row that was
   copied over another one does not open.
 - A destroyed key leaves its row without ciphertext, and is never made again.
 - Unwrapped keys stay in memory for *ttl_s* seconds at most. Python cannot wipe memory.
 """
 
+import asyncio
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +31,14 @@ from vault.cache import Cache
 from vault.coalesce import Coalescer
 from vault.envelope import KEY_BYTES, bind, context_of
 from vault.epochs import epoch_end
-from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
+from vault.errors import (
+    GoneError,
+    KeyLostError,
+    KeyringError,
+    LabelError,
+    TamperedError,
+    VaultError,
+)
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
 from vault.tables import artifacts as kept
@@ -46,8 +56,11 @@ BUCKETS = 16
 TTL_S = 60.0
 ID_DIGEST_BYTES = 16
 MOST_TRIES = 3
+MOST_UNWRAPS = 2
 TABLES = (subject_keys, epoch_keys, named_keys)
+OWN_BUCKET = "subjects-{tenant}-[0-9]{{4}}"  # a tenant's id begins with a letter
 Slot = tuple[str, str]  # a table's name and a row's id
+Found = WrappedKey | Exception
 
 
 def derive(secret: bytes, info: bytes) -> bytes:
@@ -55,8 +68,17 @@ def derive(secret: bytes, info: bytes) -> bytes:
     return HKDF(algorithm=SHA512(), length=KEY_BYTES, salt=None, info=info).derive(secret)
 
 
+async def _nobody(_subject: str) -> None:
+    """Know no subject's tenant."""
+
+
 class Keys:
-    """The keys of *region*, kept wrapped by *keyring* in the tables of `vault.tables`."""
+    """
+    The keys of *region*, kept wrapped by *keyring* in the tables of `vault.tables`.
+
+    *own* has the number of buckets of each tenant that has its own; *owner* tells a subject's
+    tenant, and is asked when a key is made. All others share *buckets*.
+    """
 
     def __init__(
         self,
@@ -66,6 +88,8 @@ class Keys:
         region: str,
         now: Callable[[], datetime],
         buckets: int = BUCKETS,
+        own: Mapping[str, int] | None = None,
+        owner: Callable[[str], Awaitable[str | None]] = _nobody,
         ttl_s: float = TTL_S,
     ) -> None:
         self.region = region
@@ -73,7 +97,13 @@ class Keys:
         self._keyring = keyring
         self._now = now
         self._buckets = buckets
+        self._own = dict(own or {})
+        self._owner = owner
         self._loads: Coalescer[Slot, bytes] = Coalescer(self._load)
+        # A request to a key service is about one KEK: what two loads want of it goes together.
+        self._unwraps: Coalescer[WrappedKey, bytes] = Coalescer(
+            keyring.unwrap, group=lambda wrapped: wrapped.kek, calls=MOST_UNWRAPS
+        )
         self._cache: Cache[Slot, bytes] = Cache(ttl_s)
 
     async def artifact_key(self, label: Label, epoch: str, *, create: bool = False) -> bytes:
@@ -164,7 +194,7 @@ class Keys:
         [answer] = await self._keyring.unwrap([wrapped])
         if isinstance(answer, KeyringError):
             raise answer
-        return not isinstance(answer, GoneError)
+        return isinstance(answer, bytes)
 
     async def destroy_epoch(self, epoch: str, *, spent_at: datetime | None = None) -> bool:
         """
@@ -177,6 +207,29 @@ class Keys:
             return await self._shred(epoch_keys, epoch)
         spent = epoch_keys.c.last_due <= int(spent_at.timestamp())
         return await self._shred(epoch_keys, epoch, spent)
+
+    async def destroy_tenant(self, tenant: str) -> int:
+        """
+        Destroy the keys in *tenant*'s own buckets, as at the end of its contract; return how many.
+
+        The buckets' KEKs die by the keeper's hand, and with them every older copy of the rows.
+        """
+        at = int(self._now().timestamp())
+        mine = re.compile(OWN_BUCKET.format(tenant=re.escape(tenant)))
+        k = subject_keys.c
+        async with self._engine.begin() as tx:
+            named = (await tx.execute(select(k.kek).distinct())).scalars()
+            keks = sorted(kek for kek in named if mine.fullmatch(kek))
+            for kek in keks:
+                await insert_new(tx, buckets, {"kek": kek})
+                # The lock that makers of keys ask for: who comes after it finds the ending.
+                await tx.execute(select(buckets).where(buckets.c.kek == kek).with_for_update())
+                await insert_new(tx, ending_keks, {"kek": kek, "since": at})
+            living = and_(k.kek.in_(keks), k.destroyed_at.is_(None))
+            tomb = {"ciphertext": None, "destroyed_at": at}
+            found = (await tx.execute(update(subject_keys).where(living).values(**tomb))).rowcount
+        self._cache.clear()
+        return int(found)
 
     async def destroy_named(self, name: str) -> bool:
         """Destroy the cell's key *name*; its KEK dies by the keeper's hand."""
@@ -224,6 +277,19 @@ class Keys:
     async def _load(self, slots: Sequence[Slot]) -> list[bytes | Exception]:
         """Return the key of each slot: a query per table, then one call to the keyring."""
         rows = await self._rows(slots)
+        keys = await self._opened(rows)
+        for _ in range(MOST_TRIES):
+            # A roll may have ended between our two calls: then the row is another one by now.
+            lost = [slot for slot in slots if isinstance(keys[slot], KeyLostError)]
+            anew = await self._rows(lost) if lost else {}
+            moved = {slot: row for slot, row in anew.items() if row != rows[slot]}
+            if not moved:
+                break
+            rows |= moved
+            keys |= await self._opened(moved)
+        return [keys[slot] for slot in slots]
+
+    async def _opened(self, rows: Mapping[Slot, Found]) -> dict[Slot, bytes | Exception]:
         wrapped = {slot: row for slot, row in rows.items() if isinstance(row, WrappedKey)}
         answers = await self._unwrap(list(wrapped.values()))
         keys: dict[Slot, bytes | Exception] = {
@@ -231,17 +297,19 @@ class Keys:
         }
         for slot, answer in zip(wrapped, answers, strict=True):
             keys[slot] = _checked(answer, slot)
-        return [keys[slot] for slot in slots]
+        return keys
 
     async def _unwrap(self, wrapped: list[WrappedKey]) -> list[bytes | Exception]:
         """Unwrap; a keyring that is away must not hide which keys are known to be gone."""
-        try:
-            return await self._keyring.unwrap(wrapped) if wrapped else []
-        except KeyringError as exc:
-            return [exc] * len(wrapped)
+        asked = (self._unwraps.get(one) for one in wrapped)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException) and not isinstance(one, VaultError):
+                raise one
+        return [one for one in found if isinstance(one, bytes | Exception)]
 
-    async def _rows(self, slots: Sequence[Slot]) -> dict[Slot, WrappedKey | Exception]:
-        found: dict[Slot, WrappedKey | Exception] = {
+    async def _rows(self, slots: Iterable[Slot]) -> dict[Slot, Found]:
+        found: dict[Slot, Found] = {
             slot: _AbsentError(f"{slot[0]} {slot[1]}: no such key") for slot in slots
         }
         async with reading(self._engine) as connection:
@@ -256,7 +324,7 @@ class Keys:
     async def _make(self, table: Table, ident: str) -> None:
         """Write a new key for *ident*; if somebody was first, theirs stands."""
         plain = _digest((table.name, ident)) + secrets.token_bytes(KEY_BYTES)
-        kek = _kek(table, ident, self._buckets)
+        kek = await self._kek(table, ident)
         for _ in range(MOST_TRIES):
             made = await self._keyring.wrap(kek, plain)
             row = {"kek": made.kek, "version": made.version, "ciphertext": made.ciphertext}
@@ -273,31 +341,33 @@ class Keys:
         It keeps the name of its KEK: the keeper destroys or rolls that, and older copies die.
         """
         tomb = {"ciphertext": None, "destroyed_at": int(self._now().timestamp())}
+        kek = await self._kek(table, ident)
         async with self._engine.begin() as tx:
             living = and_(_is(table, ident), table.c.destroyed_at.is_(None), *only_if)
             found = (await tx.execute(update(table).where(living).values(**tomb))).rowcount
             if not found and not only_if:
-                kek = _kek(table, ident, self._buckets)
                 row = {_id(table): ident, "kek": kek, "version": 0, **tomb}
                 await insert_new(tx, table, row)  # so that nobody makes it later
             if table is not subject_keys and (found or not only_if):
-                ending = {"kek": _kek(table, ident, self._buckets), "since": tomb["destroyed_at"]}
+                ending = {"kek": kek, "since": tomb["destroyed_at"]}
                 await insert_new(tx, ending_keks, ending)
         self._cache.drop((table.name, ident))
         return bool(found) or not only_if
 
+    async def _kek(self, table: Table, ident: str) -> str:
+        """Return the KEK for a new key; the row remembers it, so buckets may change later."""
+        if table is epoch_keys:
+            return ident
+        if table is named_keys:
+            return f"named-{ident}"
+        tenant = await self._owner(ident) if self._own else None
+        own = self._own.get(tenant) if tenant else None
+        number = int.from_bytes(_digest((table.name, ident))[:4], "big") % (own or self._buckets)
+        return f"subjects-{tenant}-{number:04d}" if own else f"subjects-{number:04d}"
+
 
 class _AbsentError(GoneError):
     """There is no row: the key was never made."""
-
-
-def _kek(table: Table, ident: str, buckets: int) -> str:
-    """Return the KEK for a new key; the row remembers it, so *buckets* may change later."""
-    if table is epoch_keys:
-        return ident
-    if table is named_keys:
-        return f"named-{ident}"
-    return f"subjects-{int.from_bytes(_digest((table.name, ident))[:4], 'big') % buckets:04d}"
 
 
 async def _current(tx: AsyncConnection, made: WrappedKey) -> bool:
@@ -307,8 +377,12 @@ async def _current(tx: AsyncConnection, made: WrappedKey) -> bool:
     A roll that begins waits for our transaction: the row lock is what its scan relies on.
     """
     await insert_new(tx, buckets, {"kek": made.kek})
+    ending = select(ending_keks.c.kek).where(ending_keks.c.kek == made.kek)
     locked = select(buckets.c.least).where(buckets.c.kek == made.kek).with_for_update(read=True)
-    return int((await tx.execute(locked)).scalar_one()) <= made.version
+    least = int((await tx.execute(locked)).scalar_one())
+    if (await tx.execute(ending)).first() is not None:
+        raise KeyringError(f"{made.kek}: it is being destroyed")
+    return least <= made.version
 
 
 def _id(table: Table) -> str:
@@ -330,8 +404,9 @@ def _wrapped(slot: Slot, row: Row[Any]) -> WrappedKey | Exception:
 
 
 def _checked(plain: bytes | Exception, slot: Slot) -> bytes | Exception:
-    if isinstance(plain, GoneError):
-        # Our row lives, so no erasure destroyed this: its KEK was lost, trimmed or rolled back.
+    if isinstance(plain, GoneError | TamperedError):
+        # Our row lives, so no erasure destroyed this: its KEK was lost, trimmed, rolled back, or
+        # another one has its name, or the row was damaged.
         return KeyLostError(f"{slot[0]} {slot[1]}: {plain}")
     if isinstance(plain, Exception):
         return plain

@@ -86,9 +86,24 @@ epoch_keys = Table(
 named_keys = Table(
     "named_keys", metadata, Column("name", String(64), primary_key=True), *_wrapped()
 )
-Index("subject_keys_by_kek", subject_keys.c.kek, subject_keys.c.destroyed_at)
+# A roll takes what is left to do off the front of the first, whatever the size of the bucket.
+Index("subject_keys_by_kek", subject_keys.c.kek, subject_keys.c.version)
+Index(
+    "subject_keys_destroyed",
+    subject_keys.c.destroyed_at,
+    subject_keys.c.kek,
+    sqlite_where=subject_keys.c.destroyed_at.is_not(None),
+    postgresql_where=subject_keys.c.destroyed_at.is_not(None),
+)
+# Which table's rows are wrapped by the KEKs whose name begins so.
+HANGING = {
+    "named-": named_keys,
+    "raw-": epoch_keys,
+    "subjects-": subject_keys,
+    "txt-": epoch_keys,
+}
 
-# The KEK of a bucket of subject keys, and how far it was rolled.
+# A KEK that was rolled, or that wraps a bucket of subject keys, and how far it was rolled.
 buckets = Table(
     "buckets",
     metadata,
@@ -172,6 +187,16 @@ duties = Table(
     Column("owner", String(128), nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+
+
+def hanging(kek: str) -> Table:
+    """Return the table whose rows are wrapped by *kek*."""
+    return next(table for prefix, table in HANGING.items() if kek.startswith(prefix))
+
+
+def ident(table: Table) -> Column[Any]:
+    """Return the column that names a key in *table*."""
+    return next(iter(table.primary_key.columns))
 
 
 def reading(engine: AsyncEngine) -> AsyncConnection:

@@ -71,7 +71,6 @@ from policy.model import Undecided
 from residency.limits import Limits
 from residency.route import Health
 from vault.custody import Custody
-from vault.keys import Keys
 from vault.ports import Keyring
 
 Part = Inbox | Relay | Worker | Sweeper | Departures | Arriving | Findings | Probe
@@ -213,7 +212,7 @@ async def _parts(
     worker = identities.worker(settings, await exits.vault_mount(settings, egress, stack))
     engine = await stores.database(settings, stack)
     keyring = stores.keyring(settings, worker)
-    keys = Keys(engine, keyring, region=settings.cell.region, now=now)
+    keys = stores.keys(settings, engine, keyring)
     objects = await stores.objects(settings)
     settings.refuse_development({"keyring": keyring.name, "objects": objects.name})
     found = await engines(settings, ruled.registry, stack, roots=outside.roots)
@@ -282,6 +281,7 @@ def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:
         owner=owner,
         now=now,
         roll_after=timedelta(hours=settings.keys.roll_hours),
+        cryptoperiod=timedelta(days=settings.keys.cryptoperiod_days),
     )
 
 

@@ -71,6 +71,7 @@ async def kept(settings: Settings) -> AsyncIterator[Kept]:
                 owner=owner,
                 now=now,
                 roll_after=timedelta(hours=settings.keys.roll_hours),
+                cryptoperiod=timedelta(days=settings.keys.cryptoperiod_days),
             )
         yield Kept(watchdog=watchdog, keeping=keeping)
 
@@ -96,9 +97,13 @@ async def keys(settings: Settings) -> list[dict[str, Any]]:
         raise MissingPartError(NO_KEEPER)
     engine = stores.existing_database(settings)
     try:
+        keks = await found.keks()
+        known = await inventory.expected(engine)
+        for name in {kek.name for kek in keks} & {name for name, is_ in known.items() if is_.keys}:
+            known[name] = await inventory.tried(engine, found, name, known[name])
         lines = inventory.lines(
-            await found.keks(),
-            await inventory.expected(engine),
+            keks,
+            known,
             at=now(),
             cryptoperiod=timedelta(days=settings.keys.cryptoperiod_days),
             development=found.name == "local",

@@ -31,7 +31,6 @@ from policy.errors import BundleError
 from policy.release import Releases
 from policy.replay import Fault, Gone, Judge, Report, Stored
 from vault.custody import Custody
-from vault.keys import Keys
 
 _IDENT = re.compile(r"d_[0-9a-f]{32}")
 
@@ -99,7 +98,7 @@ def _openable(found: Stored | Gone | Fault) -> Stored:
     if isinstance(found, Gone):
         raise UnexplainedError(f"{found.id}: its input died with its subject's key")
     if isinstance(found, Fault):
-        raise UnexplainedError(f"{found.id}: its row was tampered with ({found.why})")
+        raise UnexplainedError(f"{found.id}: its row cannot be read ({found.why}): a fault")
     return found
 
 
@@ -111,7 +110,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, Custod
         stack.push_async_callback(engine.dispose)
         mount = await exits.vault_mount(settings, await exits.egress(settings, stack), stack)
         keyring = stores.keyring(settings, identities.worker(settings, mount))
-        keys = Keys(engine, keyring, region=settings.cell.region, now=now)
+        keys = stores.keys(settings, engine, keyring)
         try:
             yield engine, Custody(engine, keys, objects, now=now)
         except SQLAlchemyError as exc:

@@ -6,6 +6,7 @@ import fcntl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from audit.signers.local import LocalSigner
 from audit.signers.transit import TransitSigner
 from audit.stores.folder import Folder
 from audit.trail import Trail
-from gateway import db, log, migrations
+from gateway import db, log, migrations, subjects
 from gateway.broker import Broker
 from gateway.compose.identities import Identity
 from gateway.compose.surroundings import now
@@ -38,6 +39,7 @@ from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keyrings.policies import Who
 from vault.keyrings.transit import TransitKeyring
 from vault.keyrings.transit_keeper import TransitKeeper
+from vault.keys import Keys
 from vault.objects.local import LocalObjects
 from vault.ports import Keeper, Keyring, Objects
 
@@ -101,6 +103,19 @@ def keyring(settings: Settings, worker: Identity | None) -> Keyring:
     if worker is None:
         return LocalKeyring(settings.cell.data / "keys")
     return TransitKeyring(worker.transit())
+
+
+def keys(settings: Settings, engine: AsyncEngine, wrapped_by: Keyring) -> Keys:
+    """Return the cell's keys; a tenant with buckets of its own has its people's keys in them."""
+    return Keys(
+        engine,
+        wrapped_by,
+        region=settings.cell.region,
+        now=now,
+        buckets=settings.keys.buckets,
+        own={each.id: each.key_buckets for each in settings.tenants if each.key_buckets},
+        owner=partial(subjects.owner_of, engine),
+    )
 
 
 def keeper(settings: Settings, keeping: Identity | None) -> Keeper | None:

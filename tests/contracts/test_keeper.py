@@ -1,6 +1,7 @@
 """The contract of `vault.ports.Keeper`, over every adapter, with a real OpenBao."""
 
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import hvac
@@ -153,6 +154,22 @@ async def test_keks_are_listed_with_their_versions(pair: Pair, kek: str) -> None
     assert (found.oldest, found.newest, found.algorithm) == (2, 3, "aes256-gcm96")
     assert found.rotated_at.year >= 2026
     assert found.exportable is (keeper.name == "local")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["ed25519", "rsa-2048"])
+async def test_a_signing_key_beside_the_keks_is_listed_too(
+    openbao: OpenBao, mount: str, kek: str, kind: str
+) -> None:
+    """The audit's own key is on the same mount, and is described in another shape."""
+    client = hvac.Client(url=openbao.url, token=openbao.token)
+    client.adapter.post(f"/v1/{mount}/keys/{kek}", json={"type": kind})
+    keeper = TransitKeeper(Transit(openbao.url, lambda: openbao.token, mount=mount))
+
+    [found] = [each for each in await keeper.keks() if each.name == kek]
+
+    assert (found.algorithm, found.newest) == (kind, 1)
+    assert abs((datetime.now(UTC) - found.rotated_at).total_seconds()) < 3600
 
 
 @pytest.mark.anyio

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from load import appends, broker, door, fairness, held, notes, rules, sealing, vendors
+from load import appends, broker, door, fairness, held, kept_keys, notes, rules, sealing, vendors
 from load.fairness import Size
 from load.figures import Section
 
@@ -16,7 +16,8 @@ class Plan:
     Counts: *deliveries* per connections, *events* per producer, notes, questions, seconds.
 
     *recordings* are sizes in mebibytes; *calls* of each kind and *mebibytes* go through the egress
-    broker, *vendor_notes* through each adapter; *flood* is the size of the fairness run.
+    broker, *vendor_notes* through each adapter; *flood* is the size of the fairness run, *keys*
+    that of what is done with keys.
     """
 
     deliveries: Mapping[int, int]
@@ -34,6 +35,7 @@ class Plan:
     mebibytes: int
     vendor_notes: int
     flood: Size
+    keys: kept_keys.Size
 
 
 FULL = Plan(
@@ -52,6 +54,7 @@ FULL = Plan(
     mebibytes=128,
     vendor_notes=20,
     flood=Size(notes=20, people=6, quota=30),
+    keys=kept_keys.Size(askers=(64, 256), seconds=3.0, kept=4_800, buckets=(6_000, 24_000)),
 )
 
 Measurement = Callable[[Path], Awaitable[list[Section]]]
@@ -96,6 +99,9 @@ def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measureme
     async def fair(directory: Path) -> list[Section]:
         return [await fairness.measure(directory, now=now, size=plan.flood)]
 
+    async def keys(directory: Path) -> list[Section]:
+        return await kept_keys.measure(directory, size=plan.keys)
+
     return {
         "webhooks": webhooks,
         "notes": answers,
@@ -105,6 +111,7 @@ def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measureme
         "broker": calls,
         "vendors": clouds,
         "fairness": fair,
+        "keys": keys,
     }
 
 

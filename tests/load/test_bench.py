@@ -15,14 +15,17 @@ from load import (
     durable,
     fairness,
     journey,
+    kept_keys,
     machine,
     notes,
     page,
     plan,
+    rolls,
     rules,
     sender,
     stages,
     town,
+    unwraps,
     vendors,
 )
 from load.__main__ import status
@@ -38,6 +41,9 @@ from gateway.demo.graph import Line
 from policy.embedded import EmbeddedEngine
 from residency.model import Passage
 from residency.proxy import Broker
+from vault.errors import KeyringError
+from vault.keyrings.local import LocalKeyring
+from vault.model import WrappedKey
 
 AT = datetime(2026, 11, 22, 14, 15, tzinfo=UTC)
 TINY = Plan(
@@ -56,6 +62,7 @@ TINY = Plan(
     mebibytes=1,
     vendor_notes=1,
     flood=Size(notes=2, people=2, quota=60, lead_s=0),
+    keys=kept_keys.Size(askers=(4,), seconds=0.05, kept=20, buckets=(20,)),
 )
 TITLES = (
     "1. Webhooks accepted",
@@ -70,6 +77,9 @@ TITLES = (
     "6.1 Throughput of a tunnel",
     "7. Notes through the cloud vendors' adapters",
     "8. Fairness between tenants",
+    "9. Keys unwrapped",
+    "9.1 A bucket rolled",
+    "9.2 What a person's key takes",
 )
 ROWS = {
     "webhooks": {"2, alone", "2, at work"},
@@ -85,6 +95,12 @@ ROWS = {
     "vendors": {
         "Google Speech: adapter, ticket and broker",
         "Azure Speech: adapter, ticket and broker",
+    },
+    "keys": {
+        "4 askers, 1 bucket",
+        "20 people, SQLite",
+        "20 people, PostgreSQL",
+        "key table, SQLite",
     },
     "fairness": {fairness.ALONE, fairness.LIMITED, fairness.SHARED},
 }
@@ -410,3 +426,25 @@ async def test_a_load_ends_in_time(tmp_path: Path) -> None:
 def test_ci_fails_on_what_was_not_measured(missing: tuple[str, ...], ci: str, found: int) -> None:
     """What is left out in silence is forgotten."""
     assert status([replace(SECTION, missing=missing)], {"CI": ci}) == found
+
+
+@pytest.mark.anyio
+async def test_a_roll_that_left_an_older_copy_open_is_no_figure(tmp_path: Path) -> None:
+    """The cheapest roll is one that trims nothing."""
+    keyring = LocalKeyring(tmp_path)
+    old = await keyring.wrap("subjects-0000", bytes(48))
+
+    with pytest.raises(RuntimeError, match="still opens"):
+        await rolls.dead(keyring, old)
+
+
+@pytest.mark.anyio
+async def test_a_key_that_did_not_come_back_is_no_figure() -> None:
+    """An error is answered faster than a key."""
+
+    async def ask(_wrapped: WrappedKey) -> bytes | Exception:
+        return KeyringError("sealed")
+
+    one = WrappedKey(kek="subjects-0000", version=1, ciphertext="vault:v1:")
+    with pytest.raises(RuntimeError, match="not unwrapped"):
+        await unwraps.asked(ask, [one], askers=1, seconds=1.0)

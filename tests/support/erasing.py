@@ -82,6 +82,7 @@ def eraser_of(desk: Desk) -> Eraser:
         owner="keeper",
         now=ports.now,
         roll_after=timedelta(hours=24),
+        cryptoperiod=timedelta(days=90),
     )
     return Eraser(desk, erasures, keeping, forgotten)
 

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,9 @@ class Postgres:
         return subprocess.run(ready, check=False).returncode == 0
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Yield a running server, or fail loudly; only the superuser gets in without a password."""
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """Run a server, or fail loudly; only the superuser gets in without a password."""
     initdb = _binary("initdb")
     owner = _owner()
     # Not under pytest's own directory: that one is closed to the user the server runs as.
@@ -116,6 +117,13 @@ def postgres() -> Iterator[Postgres]:
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Yield a running server for the whole test run."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

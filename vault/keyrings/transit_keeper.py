@@ -126,8 +126,15 @@ def _kek(name: str, data: dict[str, Any]) -> Kek:
         name=name,
         oldest=max(1, int(data["min_available_version"]), int(data["min_decryption_version"])),
         newest=newest,
-        rotated_at=datetime.fromtimestamp(int(made), UTC),
+        rotated_at=_made(made),
         exportable=bool(data["exportable"]),
         backup_allowed=bool(data["allow_plaintext_backup"]),
         algorithm=str(data["type"]),
     )
+
+
+def _made(told: Any) -> datetime:
+    """Return when a version was made: epoch seconds, or of a key pair a table with a time."""
+    if isinstance(told, dict):
+        return datetime.fromisoformat(told["creation_time"])
+    return datetime.fromtimestamp(int(told), UTC)

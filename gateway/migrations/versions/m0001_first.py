@@ -387,7 +387,15 @@ def _libraries() -> None:
         sa.Column("destroyed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("subject"),
     )
-    op.create_index("subject_keys_by_kek", "subject_keys", ["kek", "destroyed_at"], unique=False)
+    op.create_index("subject_keys_by_kek", "subject_keys", ["kek", "version"], unique=False)
+    op.create_index(
+        "subject_keys_destroyed",
+        "subject_keys",
+        ["destroyed_at", "kek"],
+        unique=False,
+        sqlite_where=sa.text("destroyed_at IS NOT NULL"),
+        postgresql_where=sa.text("destroyed_at IS NOT NULL"),
+    )
     op.create_table(
         "retention",
         sa.Column("artifact", sa.String(length=64), nullable=False),

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from sqlalchemy import update
 from support.desk import GRACE_S, Desk
 
 from audit.errors import AppendError
@@ -24,7 +25,8 @@ from gateway.jobs import LEASE_S, Job, State, Unclaimed
 from gateway.note import Note
 from gateway.outcome import MAX_ATTEMPTS
 from gateway.schema import handovers
-from vault.errors import KeyringError, TamperedError
+from vault.errors import KeyLostError, KeyringError, TamperedError
+from vault.tables import subject_keys
 
 
 @pytest.fixture
@@ -131,8 +133,9 @@ async def test_a_final_no_is_told_to_somebody_and_leaves_the_dialogue_at_work(
         (TamperedError("x"), "buried", "TamperedError"),
         (KeyError("4915112345678"), "buried", "KeyError"),
         (DoubtError("r_1"), "handed_over", "DoubtError"),
+        (KeyLostError("subject_keys s_1"), "handed_over", "key.lost"),
     ],
-    ids=["hostile", "ours", "doubt"],
+    ids=["hostile", "ours", "doubt", "lost"],
 )
 async def test_what_needs_a_human_reaches_one_and_the_person_is_told(
     desk: Desk, broker: Broker, note: Note, exc: Exception, state: str, reason: str
@@ -169,14 +172,14 @@ async def test_what_was_retried_in_vain_goes_to_a_human(
 async def test_a_note_that_nobody_could_open_is_not_given_up(
     desk: Desk, broker: Broker, note: Note
 ) -> None:
-    """A keyring that is away for an hour must not cost the messages of that hour."""
+    """A keyring that is away must cost no message, and no minutes once it is back."""
     tired = Job(**{**_fields(note.job), "attempts": MAX_ATTEMPTS})
     case = Case(KeyringError("sealed"), tired, None, desk.ports, broker)
 
-    assert await conclude.after(case) == 120
+    assert await conclude.after(case) == conclude.MOST_WAIT_S
 
     assert await desk.state(note.job.id) == ("accepted", "")
-    desk.clock.move(120)
+    desk.clock.move(conclude.MOST_WAIT_S)
     assert (await desk.claim(note.job.id)).typed == "Hello"
 
 
@@ -260,3 +263,22 @@ async def test_an_end_is_on_record_before_the_body_is_forgotten(desk: Desk, note
         await conclude.end(note.job, State.DONE, "answered", desk.ports)
 
     assert await desk.state(note.job.id) == ("accepted", "")
+
+
+@pytest.mark.anyio
+async def test_a_lost_key_hands_over_without_the_memory_that_it_opened(
+    desk: Desk, broker: Broker, note: Note
+) -> None:
+    """Nobody erased this person: a human goes on, and the log says fault, not erasure."""
+    await desk.ports.custody.seal_small(note.subject, "memory", b"")
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(update(subject_keys).values(ciphertext="local:v1:AAAA"))
+    desk.ports.keys.forget(note.subject)
+    with pytest.raises(KeyLostError):
+        await desk.ports.custody.seal_small(note.subject, "memory", b"")
+
+    assert await after(KeyLostError("x"), note, desk, broker) is None
+
+    assert await desk.state(note.job.id) == ("handed_over", "key.lost")
+    [row] = await desk.rows(handovers)
+    assert (row.reason, row.taken) == ("key.lost", True)

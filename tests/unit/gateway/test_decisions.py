@@ -20,6 +20,7 @@ from gateway.sweeper import Sweeper
 from policy import canonical
 from policy.model import Stage, Undecided
 from policy.replay import Fault, Gone, Stored
+from vault.tables import subject_keys
 
 ASKED = {"jurisdiction": "DE", "stage": "reply"}
 ANSWER = {"allow": True}
@@ -357,3 +358,38 @@ async def test_one_that_can_never_be_written_holds_up_no_other(desk: Desk) -> No
 
     assert await written(desk, 1)
     assert unkept(desk, "row.unusable") == 1
+
+
+async def lose_the_key_of(subject: str, desk: Desk) -> None:
+    """Damage the row of the key that nobody destroyed."""
+    async with desk.ports.engine.begin() as tx:
+        theirs = subject_keys.c.subject == subject
+        await tx.execute(update(subject_keys).where(theirs).values(ciphertext="local:v1:AAAA"))
+    desk.ports.keys.forget(subject)
+
+
+@pytest.mark.anyio
+async def test_an_input_whose_key_is_lost_is_a_fault_and_no_erasure(desk: Desk) -> None:
+    """Who reads "destroyed" believes that somebody asked for it."""
+    kept = store(desk)
+    kept.keep(made(1))
+    await kept.flush()
+    await lose_the_key_of("s_1", desk)
+
+    assert await read(desk) == [Fault(f"d_{1:032x}", "key.lost")]
+
+
+@pytest.mark.anyio
+async def test_one_persons_lost_key_holds_up_no_other(desk: Desk) -> None:
+    """It comes back with no outage's end: what waits behind it would wait for ever."""
+    kept = store(desk)
+    kept.keep(made(1))
+    await kept.flush()
+    await lose_the_key_of("s_1", desk)
+    kept.keep(made(2))
+    kept.keep(made(3, subject="s_2"))
+
+    await kept.flush()
+
+    assert await written(desk, 2)
+    assert unkept(desk, "key.lost") == 1

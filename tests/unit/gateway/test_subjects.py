@@ -7,7 +7,7 @@ from support.desk import PHONE, TENANT, Desk
 
 from gateway import subjects
 from gateway.demo.graph.person import Person
-from gateway.note import SPOKEN, link
+from gateway.note import SPOKEN, link, pseudonym
 from gateway.permit import _question
 from gateway.schema import handovers, jobs, merges
 from gateway.sweeper import Sweeper
@@ -274,3 +274,16 @@ async def test_a_merge_is_declared_when_it_happens(desk: Desk) -> None:
 
     told = await subjects.unrecorded(desk.ports.engine, 10)
     assert [event.at for event in told if event.subject == subject] == [desk.clock()]
+
+
+@pytest.mark.anyio
+async def test_the_tenant_of_who_became_another_is_known(desk: Desk) -> None:
+    """A key made late for the former pseudonym belongs into the same tenant's bucket."""
+    by_id = await pseudonym(Identity(bsuid=BSUID), TENANT, desk.ports)
+    by_phone = await desk.subject()
+    await one_person(desk)
+
+    engine = desk.ports.engine
+    assert by_id != by_phone
+    assert {await subjects.owner_of(engine, one) for one in (by_id, by_phone)} == {TENANT}
+    assert await subjects.owner_of(engine, "s_nobody") is None

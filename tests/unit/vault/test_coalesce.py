@@ -100,3 +100,22 @@ async def test_an_answer_is_never_older_than_the_question() -> None:
     await asyncio.gather(early, late)
 
     assert source.batches == [[1], [1]]
+
+
+@pytest.mark.anyio
+async def test_a_call_is_about_one_group_and_no_group_starves() -> None:
+    """A key service takes one KEK per request; a busy bucket must not keep a quiet one waiting."""
+    source = Source()
+    coalescer = Coalescer(source.fetch, group=lambda key: key % 2, calls=1)
+    asked = [asyncio.create_task(coalescer.get(key)) for key in range(0, 2 * MOST_ITEMS + 4, 2)]
+    asked.append(asyncio.create_task(coalescer.get(1)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    source.gate.set()
+    answers = await asyncio.gather(*asked)
+
+    assert answers == [key * key for key in (*range(0, 2 * MOST_ITEMS + 4, 2), 1)]
+    assert all(len({key % 2 for key in batch}) == 1 for batch in source.batches)
+    assert source.batches.index([1]) < 3
+    assert max(len(batch) for batch in source.batches) <= MOST_ITEMS

@@ -56,6 +56,16 @@ LIVING = Expected(keys=3, objects=5, oldest=2)
         (kek(newest=9), LIVING, ("versions are not trimmed",)),
         (kek(rotated_at=START - QUARTER), LIVING, ("older than its cryptoperiod",)),
         (kek(oldest=3, newest=3), LIVING, ("living keys of destroyed versions",)),
+        (
+            kek(),
+            Expected(keys=3, oldest=2, newest=3),
+            ("living keys of versions it does not have",),
+        ),
+        (
+            kek(),
+            Expected(keys=3, oldest=2, tried=3, closed=1),
+            ("1 of 3 keys that were tried do not open",),
+        ),
         (kek(), None, ("nothing hangs on it: destroy it",)),
         (kek(), Expected(ending=True), ()),
         (None, LIVING, ("missing: living keys are wrapped by it",)),
@@ -93,8 +103,8 @@ async def test_it_is_counted_what_hangs_on_a_kek(
 
     known = await inventory.expected(tables)
 
-    assert known["subjects-0000"] == Expected(keys=1, oldest=1)
-    assert known["raw-2026112214"] == Expected(keys=1, oldest=1)
+    assert known["subjects-0000"] == Expected(keys=1, oldest=1, newest=1)
+    assert known["raw-2026112214"] == Expected(keys=1, oldest=1, newest=1)
     assert known["raw-2026112215"] == Expected(ending=True)
     there = [found.name for found in await LocalKeeper(keyring._keks._path).keks()]
     assert there == ["raw-2026112214", "raw-2026112215", "subjects-0000"]
