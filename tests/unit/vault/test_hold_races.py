@@ -32,7 +32,6 @@ from vault.tables import retention
 RACES = 500  # on each database
 STORED = 100
 ERASED = 100
-HEAD_START_S = 0.01
 PAUSE_S = 0.5  # longer than a proposal takes
 NOTE = b"OggS where was this recording at 14:14"
 DAY = timedelta(hours=12)
@@ -49,16 +48,25 @@ class Sides:
     chance: random.Random
     url: str
     outcomes: list[str] = field(default_factory=list)
+    took: float = 0.01
 
     async def race(self, one: Awaitable[object], other: Awaitable[object]) -> None:
-        """Let both run, neither of them always first."""
-        first, second = self.chance.random() * HEAD_START_S, self.chance.random() * HEAD_START_S
+        """Let both run; *other* begins before *one*, beside it or after it, as it is drawn."""
+        loop = asyncio.get_running_loop()
+        # As long as the last one took, however busy the machine is.
+        shift = self.chance.uniform(-1.5, 1.5) * self.took
 
-        async def after(pause: float, what: Awaitable[object]) -> None:
-            await asyncio.sleep(pause)
-            await what
+        async def timed() -> None:
+            await asyncio.sleep(max(0.0, -shift))
+            began = loop.time()
+            await one
+            self.took = loop.time() - began
 
-        await asyncio.gather(after(first, one), after(second, other))
+        async def after() -> None:
+            await asyncio.sleep(max(0.0, shift))
+            await other
+
+        await asyncio.gather(timed(), after())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
