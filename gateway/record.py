@@ -1,5 +1,6 @@
 """What the gateway puts on record besides touches and decisions."""
 
+import asyncio
 from datetime import datetime
 
 from audit.model import Event, EventType
@@ -53,11 +54,14 @@ async def kept(note: Note, artifact: Artifact, ports: Ports) -> None:
 
 async def destructions(ports: Ports) -> None:
     """Put on record every destruction that is not yet; what fails here is tried again."""
-    for stone in await retention.unrecorded(ports.engine):
-        await destroyed(stone, ports.trail)
-        await retention.recorded(ports.engine, [stone.label.artifact], ports.now())
-        ports.metrics.destroyed(stone.label.kind.value, stone.late_seconds)
-        log.get().info("artifact.destroyed", artifact=stone.label.artifact)
+    while stones := await retention.unrecorded(ports.engine):
+        # Together, so that the log commits them together.
+        await asyncio.gather(*(destroyed(stone, ports.trail) for stone in stones))
+        told = [stone.label.artifact for stone in stones]
+        await retention.recorded(ports.engine, told, ports.now())
+        for stone in stones:
+            ports.metrics.destroyed(stone.label.kind.value, stone.late_seconds)
+            log.get().info("artifact.destroyed", artifact=stone.label.artifact)
 
 
 async def destroyed(stone: Tombstone, trail: Trail) -> None:

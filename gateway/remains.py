@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from audit.model import EventType, Leaf
+from gateway import holding
 from gateway.erasure import Erasure, Scope
 from gateway.ports import Ports
 from residency.model import Processor, Service
@@ -88,6 +89,9 @@ def _succeeded(leaf: Leaf) -> bool:
 
 def _vendor(name: str, seen: _Touched, ports: Ports) -> Fate:
     row = ports.processors.get(name)
+    if name == holding.READER:
+        said = "opened for a legal hold, by people of the tenant: what they read is theirs"
+        return _fate(name, "vendor", Result.KEPT, Method.EXPIRY, ports, said, seen=seen)
     if row is None:
         said = "no row of the registry tells what it keeps"
         return _fate(name, "vendor", Result.UNAUDITED, Method.EXPIRY, ports, said, seen=seen)

@@ -121,7 +121,8 @@ class Sweeper:
         """Destroy what is due; put on record what was destroyed and is not on record yet."""
         ports = self._ports
         with ports.metrics.timed("delete", region=ports.region):
-            await retention.sweep(ports.now(), ports.custody, owner=self._owner)
+            while await retention.sweep(ports.now(), ports.custody, owner=self._owner, limit=BATCH):
+                await record.destructions(ports)
         await record.destructions(ports)
         ports.metrics.overdue(await retention.overdue(ports.now(), ports.engine))
         await duties.take(ports.engine, SWEEPING, self._owner, now=ports.now, lasts=HEARTBEAT)

@@ -11,6 +11,8 @@ Custody: put, open and destroy artifacts.
 - Destroying means: deleted, and a read after it failed; only then is it recorded.
 """
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -40,6 +42,7 @@ CLOCK_ALLOWANCE = timedelta(minutes=1)
 MOST_ID_CHARS = 64
 SALT_BYTES = 32
 MOST_TRIES = 8
+AT_ONCE = 16  # objects deleted at a time
 
 
 class Custody:
@@ -185,6 +188,28 @@ class Custody:
             raise CustodyError(f"{ident}: another one is destroying it")
         return ledger.tombstone_of(row)
 
+    async def destroy_all(
+        self, artifacts: Sequence[str], *, reason: str, lease: str
+    ) -> list[Tombstone]:
+        """
+        Destroy up to `ledger.MOST_NAMED` of *artifacts* as `destroy` does, and return the proofs.
+
+        What is held, or could not be deleted, is not among them and stays due.
+        """
+        rows = await ledger.begin_ends(self.engine, artifacts)
+        gate = asyncio.Semaphore(AT_ONCE)
+        gone = await asyncio.gather(*(self._deleted(row, gate) for row in rows))
+        rows = [row for row, is_gone in zip(rows, gone, strict=True) if is_gone]
+        subjects, epochs = await self.keys.ended(
+            {row.subject for row in rows}, {row.epoch for row in rows}
+        )
+        stones = [
+            self._stone(row, reason, shredded=row.subject in subjects or row.epoch in epochs)
+            for row in rows
+        ]
+        written = await ledger.ends(self.engine, stones, lease=lease)
+        return [stone for stone in stones if stone.label.artifact in written]
+
     async def seal_small(self, subject: str, context: str, content: bytes) -> bytes:
         """Return *content* sealed under *subject*'s key for the row *context* names."""
         key = await self.keys.small_key(subject, context, create=True)
@@ -307,8 +332,20 @@ class Custody:
         row = await ledger.begin_end(self.engine, artifact)
         await self.objects.delete(row.object_name)
         await self._require_gone(row)
+        shredded = await self.keys.destroyed(ledger.label_of(row), row.epoch)
+        return self._stone(row, reason, shredded=shredded)
+
+    async def _deleted(self, row: Row[Any], gate: asyncio.Semaphore) -> bool:
+        """Delete the object of *row* and read it back; return whether it is gone."""
+        async with gate:
+            with contextlib.suppress(ObjectsError):  # it stays due, and is tried by itself
+                await self.objects.delete(row.object_name)
+                await self._require_gone(row)
+                return True
+        return False
+
+    def _stone(self, row: Row[Any], reason: str, *, shredded: bool) -> Tombstone:
         label = ledger.label_of(row)
-        shredded = await self.keys.destroyed(label, row.epoch)
         now = ledger.moment(int(self.now().timestamp()))  # as it is written, so as it is read
         due = ledger.moment(row.due_at)
         return Tombstone(

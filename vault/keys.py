@@ -247,13 +247,18 @@ class Keys:
 
     async def destroyed(self, label: Label, epoch: str) -> bool:
         """Return whether the subject's or the epoch's key is gone for good."""
+        subjects, epochs = await self.ended({label.subject}, {epoch})
+        return bool(subjects or epochs)
+
+    async def ended(self, subjects: set[str], epochs: set[str]) -> tuple[set[str], set[str]]:
+        """Return those of *subjects* and of *epochs* whose keys are gone for good."""
+        found = []
         async with reading(self._engine) as connection:
-            for table, ident in ((subject_keys, label.subject), (epoch_keys, epoch)):
-                found = await connection.execute(table.select().where(_is(table, ident)))
-                row = found.first()
-                if row is not None and row.ciphertext is None:
-                    return True
-        return False
+            for table, idents in ((subject_keys, subjects), (epoch_keys, epochs)):
+                column = table.c[_id(table)]
+                gone = select(column).where(column.in_(idents), table.c.ciphertext.is_(None))
+                found.append(set((await connection.execute(gone)).scalars()))
+        return found[0], found[1]
 
     def forget(self, subject: str) -> None:
         """Drop *subject*'s key from memory, and any being unwrapped for it right now."""

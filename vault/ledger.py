@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, exists, func, select, update
+from sqlalchemy import Row, Select, Update, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault import held
@@ -184,36 +184,56 @@ async def begin_end(engine: AsyncEngine, artifact: str) -> Row[Any]:
         CustodyError: it is under a legal hold.
 
     """
-    c = artifacts.c
-    free = exists().where(retention.c.artifact == artifact, retention.c.hold.is_(None))
+    closed = await begin_ends(engine, [artifact])
+    if not closed:
+        raise CustodyError(f"{artifact}: under a legal hold, or destroyed meanwhile")
+    return closed[0]
+
+
+async def begin_ends(engine: AsyncEngine, idents: Sequence[str]) -> list[Row[Any]]:
+    """Do `begin_end` for up to `MOST_NAMED` of *idents*; return the rows of those it closed."""
+    c, r = artifacts.c, retention.c
+    free = select(r.artifact).where(r.artifact.in_(idents), r.hold.is_(None))
+    closing = update(artifacts).where(c.id.in_(free), c.state != "destroyed")
     async with engine.begin() as tx:
-        await held.lock(tx, [artifact])  # whoever is about to hold it is first, or too late
-        closing = update(artifacts).where(c.id == artifact, c.state != "destroyed", free)
-        if (await tx.execute(closing.values(state="destroying"))).rowcount != 1:
-            raise CustodyError(f"{artifact}: under a legal hold, or destroyed meanwhile")
-        closed: Row[Any] = (await tx.execute(rows().where(c.id == artifact))).one()
-    return closed
+        await held.lock(tx, idents)  # whoever is about to hold one is first, or too late
+        closed = await tx.execute(closing.values(state="destroying").returning(c.id))
+        found = await tx.execute(rows().where(c.id.in_(list(closed.scalars()))))
+        return list(found)
 
 
 async def end(engine: AsyncEngine, stone: Tombstone, *, lease: str | None) -> bool:
     """Write *stone*, with the salt erased; False if *lease* is lost or another one wrote first."""
-    artifact = stone.label.artifact
-    mine = and_(retention.c.artifact == artifact, retention.c.state == "due")
+    return bool(await ends(engine, [stone], lease=lease))
+
+
+async def ends(engine: AsyncEngine, stones: Sequence[Tombstone], *, lease: str | None) -> set[str]:
+    """Do `end` for each of *stones*; return the artifacts of those that it wrote."""
+    written = set[str]()
+    async with engine.begin() as tx:
+        for stone in stones:
+            if (await tx.execute(_ending(stone, lease))).rowcount == 1:
+                written.add(stone.label.artifact)
+        gone = update(artifacts).where(artifacts.c.id.in_(written))
+        await tx.execute(gone.values(state="destroyed", salt=None))
+    return written
+
+
+def _ending(stone: Tombstone, lease: str | None) -> Update:
+    mine = and_(retention.c.artifact == stone.label.artifact, retention.c.state == "due")
     if lease is not None:
         mine = and_(mine, retention.c.lease_owner == lease)
-    values = {
-        "state": "done",
-        "done_at": int(stone.destroyed_at.timestamp()),
-        "reason": stone.reason,
-        "methods": ",".join(stone.methods),
-        "late_seconds": stone.late_seconds,
-    }
-    async with engine.begin() as tx:
-        if (await tx.execute(update(retention).where(mine).values(**values))).rowcount != 1:
-            return False
-        gone = update(artifacts).where(artifacts.c.id == artifact)
-        await tx.execute(gone.values(state="destroyed", salt=None))
-    return True
+    return (
+        update(retention)
+        .where(mine)
+        .values(
+            state="done",
+            done_at=int(stone.destroyed_at.timestamp()),
+            reason=stone.reason,
+            methods=",".join(stone.methods),
+            late_seconds=stone.late_seconds,
+        )
+    )
 
 
 def label_of(row: Row[Any]) -> Label:

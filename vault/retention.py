@@ -46,8 +46,10 @@ async def sweep(
     await _shred(now, custody)
     lease = f"{owner[:64]}/{secrets.token_hex(8)}"
     claimed = await _claim(custody.engine, at, lease, limit)
-    tried = [await _try(custody, ident, at, lease) for ident in claimed]
-    return [stone for stone in tried if stone is not None]
+    stones = await _together(custody, claimed, lease)
+    done = {stone.label.artifact for stone in stones}
+    alone = [await _try(custody, ident, at, lease) for ident in claimed if ident not in done]
+    return [*stones, *(stone for stone in alone if stone is not None)]
 
 
 async def unrecorded(engine: AsyncEngine, *, limit: int = 100) -> list[Tombstone]:
@@ -133,6 +135,13 @@ async def _claim(engine: AsyncEngine, at: int, lease: str, limit: int) -> list[s
     leasing = update(retention).where(c.artifact.in_(chosen)).values(values)
     async with engine.begin() as tx:
         return list((await tx.execute(leasing.returning(c.artifact))).scalars())
+
+
+async def _together(custody: Custody, claimed: Sequence[str], lease: str) -> list[Tombstone]:
+    """Destroy *claimed* in a few transactions; what goes wrong is then tried one by one."""
+    with contextlib.suppress(Exception):
+        return await custody.destroy_all(claimed, reason=EXPIRED, lease=lease)
+    return []
 
 
 async def _try(custody: Custody, artifact: str, at: int, lease: str) -> Tombstone | None:

@@ -57,7 +57,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         objects = await stores.objects(settings)
         mount = await exits.vault_mount(settings, await exits.egress(settings, stack), stack)
         keyring = stores.keyring(settings, identities.worker(settings, mount))
-        keys = Keys(engine, keyring, region=settings.cell.region, now=now)
+        keys = stores.keys(settings, engine, keyring)
         custody = Custody(engine, keys, objects, now=now)
         try:
             yield Opened(region=settings.cell.region, engine=engine, custody=custody, keys=keys)

@@ -1,9 +1,9 @@
 """
 ``scripts/bench [NAME ...]``: measure, print tables, and write docs/benchmarks.md.
 
-With names (webhooks, notes, appends, seals, policy, broker, vendors, fairness, keys) only those are
-measured and nothing is written. In CI (``CI=true``) the exit status is 1 if something could not
-be measured.
+With names (webhooks, notes, appends, seals, policy, broker, vendors, fairness, keys, erasures)
+only those are measured and nothing is written. In CI (``CI=true``) the exit status is 1 if
+something could not be measured.
 """
 
 import argparse

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from load import appends, broker, door, fairness, held, kept_keys, notes, rules, sealing, vendors
+from load import (
+    appends,
+    broker,
+    door,
+    erasing,
+    fairness,
+    held,
+    kept_keys,
+    notes,
+    rules,
+    sealing,
+    vendors,
+)
 from load.fairness import Size
 from load.figures import Section
 
@@ -17,7 +29,7 @@ class Plan:
 
     *recordings* are sizes in mebibytes; *calls* of each kind and *mebibytes* go through the egress
     broker, *vendor_notes* through each adapter; *flood* is the size of the fairness run, *keys*
-    that of what is done with keys.
+    that of what is done with keys, *erasing* that of what is erased and swept.
     """
 
     deliveries: Mapping[int, int]
@@ -36,6 +48,7 @@ class Plan:
     vendor_notes: int
     flood: Size
     keys: kept_keys.Size
+    erasing: erasing.Size
 
 
 FULL = Plan(
@@ -55,6 +68,7 @@ FULL = Plan(
     vendor_notes=20,
     flood=Size(notes=20, people=6, quota=30),
     keys=kept_keys.Size(askers=(64, 256), seconds=3.0, kept=4_800, buckets=(6_000, 24_000)),
+    erasing=erasing.Size(people=3, artifacts=1_000, due=100_000),
 )
 
 Measurement = Callable[[Path], Awaitable[list[Section]]]
@@ -99,9 +113,6 @@ def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measureme
     async def fair(directory: Path) -> list[Section]:
         return [await fairness.measure(directory, now=now, size=plan.flood)]
 
-    async def keys(directory: Path) -> list[Section]:
-        return await kept_keys.measure(directory, size=plan.keys)
-
     return {
         "webhooks": webhooks,
         "notes": answers,
@@ -111,8 +122,20 @@ def measurements(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measureme
         "broker": calls,
         "vendors": clouds,
         "fairness": fair,
-        "keys": keys,
+        **_custody(plan, now),
     }
+
+
+def _custody(plan: Plan, now: Callable[[], datetime]) -> dict[str, Measurement]:
+    """Return the measurements of keys and of what is erased."""
+
+    async def keys(directory: Path) -> list[Section]:
+        return await kept_keys.measure(directory, size=plan.keys)
+
+    async def erasures(directory: Path) -> list[Section]:
+        return await erasing.measure(directory, now=now, size=plan.erasing)
+
+    return {"keys": keys, "erasures": erasures}
 
 
 async def run(wanted: Mapping[str, Measurement], directory: Path) -> AsyncIterator[Section]:

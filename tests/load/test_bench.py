@@ -13,6 +13,7 @@ from load import (
     broker,
     door,
     durable,
+    erasing,
     fairness,
     journey,
     kept_keys,
@@ -63,6 +64,7 @@ TINY = Plan(
     vendor_notes=1,
     flood=Size(notes=2, people=2, quota=60, lead_s=0),
     keys=kept_keys.Size(askers=(4,), seconds=0.05, kept=20, buckets=(20,)),
+    erasing=erasing.Size(people=1, artifacts=5, due=40),
 )
 TITLES = (
     "1. Webhooks accepted",
@@ -80,6 +82,8 @@ TITLES = (
     "9. Keys unwrapped",
     "9.1 A bucket rolled",
     "9.2 What a person's key takes",
+    "10. Erasing a person",
+    "11. Sweeping what is due",
 )
 ROWS = {
     "webhooks": {"2, alone", "2, at work"},
@@ -102,6 +106,7 @@ ROWS = {
         "20 people, PostgreSQL",
         "key table, SQLite",
     },
+    "erasures": {"1", "40"},
     "fairness": {fairness.ALONE, fairness.LIMITED, fairness.SHARED},
 }
 

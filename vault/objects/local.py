@@ -96,7 +96,7 @@ class LocalObjects:
         self._require_directory()
         path.unlink(missing_ok=True)
         if path.parent.exists():
-            self._sync(path.parent)
+            _sync(path.parent)
 
     @translated()
     def _names(self) -> list[str]:
@@ -118,13 +118,17 @@ class LocalObjects:
     def _sync(self, directory: Path) -> None:
         """Sync *directory* and those above it: any of them may be newly made."""
         for place in (directory, *directory.parents):
-            descriptor = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync(place)
             if place == self._directory.parent:
                 return
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @translated()

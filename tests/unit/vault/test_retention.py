@@ -185,10 +185,18 @@ async def test_only_what_was_destroyed_can_be_recorded(
 
 
 class Refusing(Custody):
-    """A custody in which the database is lost at *artifact*, and, if so told, from there on."""
+    """
+    A custody in which the database is lost at *artifact*, and, if so told, from there on.
+
+    It cannot take many together, so each is tried by itself.
+    """
 
     artifact = "a1"
     drops_engine = False
+
+    async def destroy_all(self, *_: object, **__: object) -> list[Tombstone]:
+        """Fail as a driver does."""
+        raise OperationalError("update", None, RuntimeError("lost"))
 
     async def destroy(
         self, artifact: Artifact, *, reason: str, lease: str | None = None
@@ -215,6 +223,37 @@ async def test_an_unexpected_error_is_put_off_as_any_other(
 
     assert {stone.label.artifact for stone in stones} == {"a0", "a2"}
     assert (await clock_row(custody.engine))["next_try_at"] == int(DUE.timestamp()) + 2
+
+
+@pytest.mark.anyio
+async def test_what_goes_together_goes_without_what_cannot(
+    custody: Custody, objects: FaultyObjects, vault_clock: Clock
+) -> None:
+    """A hundred thousand that are due go many at a time; one that is held or stuck stays due."""
+    for name in ("a0", "a1", "a2"):
+        await custody.put(NOTE, label(name), DUE)
+    [(_, stuck)] = await custody.objects_of(["a1"])
+    async with custody.engine.begin() as tx:
+        lease = {"lease_owner": "w1"}
+        await tx.execute(update(retention).values(lease))
+        held = update(retention).where(retention.c.artifact == "a2")
+        await tx.execute(held.values(hold="case-1"))
+    vault_clock.at = DUE
+    inner, tried = objects.delete, []
+
+    async def delete(name: str) -> None:
+        tried.append(name)
+        if name == stuck:
+            raise ObjectsError("told to fail")
+        await inner(name)
+
+    objects.delete = delete  # type: ignore[method-assign]
+
+    stones = await custody.destroy_all(["a0", "a1", "a2"], reason="due", lease="w1")
+
+    assert [stone.label.artifact for stone in stones] == ["a0"]
+    assert len(tried) == 2
+    assert await custody.destroy_all(["a1"], reason="due", lease="another's") == []
 
 
 @pytest.mark.anyio
