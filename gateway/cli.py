@@ -19,7 +19,7 @@ from audit.errors import AuditError
 from audit.evidence import erasure as certificate
 from audit.model import Entry
 from audit.timeline import compared
-from gateway import findings, handover, inspect, log, register, replayed
+from gateway import cores, findings, handover, inspect, log, register, replayed
 from gateway.commands import erasures as erasures_group
 from gateway.commands import hold as hold_group
 from gateway.commands import keys as keys_group
@@ -79,8 +79,10 @@ Ident = Annotated[str, typer.Argument(metavar="ID", help="An artifact (a_), job 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; without *argv*, as this process's program."""
     try:
+        if argv is None:
+            cores.forbid()
         return int(app(args=argv, standalone_mode=False) or 0)
     except TyperException as exc:
         if said := str(exc):  # empty when the help was all there is to say

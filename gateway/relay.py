@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from nats.errors import Error as NatsError
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import crashpoint, db, log
@@ -70,7 +68,7 @@ class Relay:
                 while await self.publish():
                     pass
                 await self.redrive()
-            except (OSError, TimeoutError, NatsError, SQLAlchemyError) as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it was, accepted notes wait
                 log.get().warning("relay.delayed", error=type(exc).__name__)
                 await asyncio.sleep(TICK_S)
             await _first(self._work, TICK_S)

@@ -5,6 +5,7 @@ The running cell does what needs the log: it carries erasures out, and it gives 
 content before any is opened. Commands ask it by rows, and wait.
 """
 
+import errno
 import os
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,7 @@ from vault.custody import Custody
 from vault.keys import Keys
 
 WAIT_S = 10.0
+NO_DRAFTS = frozenset({errno.EOPNOTSUPP, errno.EISDIR})  # see open(2), O_TMPFILE
 
 
 class ReportError(GatewayError):
@@ -217,21 +219,40 @@ async def _leave(
 
 
 async def _written(files: AsyncIterator[tuple[str, bytes]], to: Path) -> int:
-    """Write *files* to *to*, whole or not at all; nobody but the owner may read it."""
+    """
+    Write *files* to *to*, whole or not at all; nobody but the owner may read it.
+
+    The draft has no name: whatever ends this process, the kernel frees it.
+    """
     count = 0
-    draft = to.with_name(f".{to.name}.part")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as raw, zipfile.ZipFile(raw, "w") as archive:
+        descriptor = os.open(to.parent, os.O_WRONLY | os.O_TMPFILE, 0o600)
+        with os.fdopen(descriptor, "wb") as raw:
+            with zipfile.ZipFile(raw, "w") as archive:
                 async for name, content in files:
                     archive.writestr(name, content, zipfile.ZIP_DEFLATED)
                     count += 1
-            os.link(draft, to)  # never over something that is there
-        finally:
-            draft.unlink(missing_ok=True)
+            raw.flush()
+            os.fsync(raw.fileno())
+            _name(raw.fileno(), to)
     except FileExistsError:
         raise ReportError(f"{to.name} is there already (name a new file)") from None
     except OSError as exc:
+        if exc.errno in NO_DRAFTS:
+            raise ReportError(
+                f"{to.name}: its file system has no unnamed files, and a draft with a name could "
+                "be left behind (write to ext4, xfs, btrfs or tmpfs)"
+            ) from None
         raise ReportError(f"{to.name}: cannot be written ({type(exc).__name__})") from None
     return count
+
+
+def _name(draft: int, to: Path) -> None:
+    """Give the unnamed file *draft* the name *to*, never over something that is there."""
+    directory = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # With a directory given, Python has the kernel follow the link to the file itself.
+        os.link(f"/proc/self/fd/{draft}", to.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import itertools
+import math
+import struct
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -157,8 +159,12 @@ def _understanding(row: Processor) -> Understanding:
     return Understanding(intent=row.settings.get("intent"), confidence=0.95, slots={})
 
 
-def _spoken(_row: Processor) -> Spoken:
-    return Spoken(pcm=bytes(2 * 16_000), rate=16_000)
+def _spoken(row: Processor) -> Spoken:
+    """Return a second of silence, or of a tone that the row names: a test may look for it."""
+    rate = 16_000
+    turns = 2 * math.pi * float(row.settings.get("hertz", "0")) / rate
+    pcm = b"".join(struct.pack("<h", round(16_000 * math.sin(turns * at))) for at in range(rate))
+    return Spoken(pcm=pcm, rate=rate)
 
 
 ADAPTERS: dict[tuple[Service, str], Build] = {

@@ -96,11 +96,16 @@ def _secret(path: Path, content: bytes) -> None:
 
 
 class CellProcess:
-    """One ``vocustody serve`` over *config*; its output goes to ``serve.log`` beside it."""
+    """
+    One ``vocustody serve`` over *config*; its output goes to ``serve.log`` beside it.
+
+    *program* is how ``vocustody`` is run, and may be replaced before a start.
+    """
 
     def __init__(self, config: Path, *, lines: Sequence[Line] = ()) -> None:
         self.config = config
         self.url = ""
+        self.program: Sequence[str] = (sys.executable, "-m", "gateway")
         self._lines = lines
         self._process: asyncio.subprocess.Process | None = None
         self._log = config.parent / "serve.log"
@@ -108,7 +113,7 @@ class CellProcess:
     @property
     def log(self) -> str:
         """Return everything the cell has printed."""
-        return self._log.read_text() if self._log.exists() else ""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
     def pid(self) -> int:
@@ -127,7 +132,7 @@ class CellProcess:
         with self._log.open("ab") as out:
             offset = out.tell()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "serve", "--config", str(self.config),
+                *self.program, "serve", "--config", str(self.config),
                 stdout=out, stderr=out, start_new_session=True, env=_environment(environment),
             )  # fmt: skip
         async with asyncio.timeout(READY_S):

@@ -3,6 +3,7 @@ Killed at every named step: no accepted note is lost, nobody is answered twice.
 
 Each run arms one crash point, lets a person write, agree and wait, sees the process die there
 by SIGKILL, starts it again and compares what reached the person and what the trail holds.
+The steps of an erasure are in `test_plaintext.py`.
 """
 
 import asyncio
@@ -11,8 +12,7 @@ import signal
 
 import pytest
 from support.cell import GRACE_S, NOTE, Town
-
-from gateway import crashpoint
+from support.points import ANSWERING
 
 PATIENCE_S = 40.0
 
@@ -36,7 +36,7 @@ async def _revived(town: Town) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", sorted(crashpoint.POINTS))
+@pytest.mark.parametrize("point", ANSWERING)
 async def test_killed_at(town: Town, point: str) -> None:
     """A process may die between any two lines; the promise holds at each of them."""
     await town.cell.start(VOCUSTODY_CRASH_AT=point)

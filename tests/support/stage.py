@@ -40,12 +40,14 @@ def secret(directory: Path, name: str, value: str) -> str:
 
 
 def scripted(directory: Path, **changes: str) -> Path:
-    """Return a scripted registry whose rows say something else (``text``, ``delay_ms``)."""
+    """Return a scripted registry that says something else (``text``, ``delay_ms``, ``hertz``)."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = SCRIPTED.read_text()
     said = changes.get("text", "go forward ten meters")
     text = text.replace('"go forward ten meters"', json.dumps(said))
     text = text.replace('delay_ms = "0"', f'delay_ms = "{changes.get("delay_ms", "0")}"')
+    if "hertz" in changes:
+        text = text.replace("settings = {}", f'settings = {{ hertz = "{changes["hertz"]}" }}')
     path = directory / "registry.toml"
     path.write_text(text)
     return path

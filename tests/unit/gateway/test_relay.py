@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select
 from support.desk import Desk, until, working
 
+from gateway import crashpoint
 from gateway.broker import Broker
 from gateway.jobs import State
 from gateway.relay import KEEP, LONG_QUIET_S, QUIET_S, Relay
@@ -158,3 +159,24 @@ async def test_a_lost_stream_does_not_lose_the_note(desk: Desk, broker: Broker) 
         assert await desk.over(job) == ["done"]
 
     assert len(desk.texts()) == 1
+
+
+@pytest.mark.anyio
+async def test_an_error_that_nobody_foresaw_does_not_end_the_relay(
+    desk: Desk, relay: Relay, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would strand what is accepted until somebody starts the cell again."""
+    monkeypatch.setattr(crashpoint, "_armed", {"relay.published": crashpoint.How.RAISE})
+    await desk.hear(Text(body="Hi"))
+
+    relay.start()
+    await until(lambda: _none(desk))
+
+    assert crashpoint._armed == {}, "it was raised"
+    assert relay.alive
+    assert await broker.pending() == 1
+    await relay.aclose()
+
+
+async def _none(desk: Desk) -> bool:
+    return await unpublished(desk) == 0
