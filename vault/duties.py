@@ -27,6 +27,14 @@ async def take(
         return (await tx.execute(mine)).rowcount == 1
 
 
+async def release(engine: AsyncEngine, prefix: str, *, now: Callable[[], datetime]) -> None:
+    """End the leases of owners whose names begin with *prefix*: they are known to be dead."""
+    at = int(now().timestamp())
+    theirs = duties.c.owner.startswith(prefix, autoescape=True) & (duties.c.until > at)
+    async with engine.begin() as tx:
+        await tx.execute(update(duties).where(theirs).values(until=at))
+
+
 async def until(engine: AsyncEngine, name: str) -> datetime | None:
     """Return when the lease of *name* ends or ended; None if nobody ever had it."""
     async with reading(engine) as connection:

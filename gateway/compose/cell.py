@@ -70,6 +70,7 @@ from policy.follow import STALE_S
 from policy.model import Undecided
 from residency.limits import Limits
 from residency.route import Health
+from vault import duties
 from vault.custody import Custody
 from vault.ports import Keyring
 
@@ -221,7 +222,9 @@ async def _parts(
     jobs = Jobs(engine, now=now, woken=lambda woken: relay.wake(woken))  # noqa: PLW0108 - made next
     relay = Relay(engine, broker, jobs, now=now)
     if engine.dialect.name == "sqlite":
-        await jobs.release(f"{settings.cell.id}/")  # the lock on the data proves them dead
+        # The lock on the data proves them dead.
+        await jobs.release(f"{settings.cell.id}/")
+        await duties.release(engine, f"{settings.cell.id}/", now=now)
     assistants = {tenant.id: _assistant(tenant) for tenant in settings.tenants}
     await rehearse(found, assistants.values())
     custody = Custody(engine, keys, objects, now=now)

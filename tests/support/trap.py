@@ -66,7 +66,8 @@ class Trap:
     #: further places, by name: how to read one, and how to put the control there
     more: dict[str, tuple[Callable[[], Place], Callable[[], None]]] = field(default_factory=dict)
     before: set[Path] = field(default_factory=lambda: set(_shared()))
-    environment: dict[str, str] = field(default_factory=dict)
+    #: forms that cannot stand in a place, whoever writes there
+    excused: dict[str, set[str]] = field(default_factory=lambda: dict(EXCUSED))
 
     @property
     def data(self) -> Path:
@@ -156,7 +157,7 @@ class Trap:
         found: set[Hit] = set()
         for kind, place in places.items():
             hits = scanner.scan(place, needles)
-            missed = scanner.unseen(CONTROL, hits) - EXCUSED.get(kind, set())
+            missed = scanner.unseen(CONTROL, hits) - self.excused.get(kind, set())
             assert missed == set(), f"VOID: {kind}: that of the control was not found"
             found |= {hit for hit in hits if hit.secret != scanner.CONTROL}
         return sorted(found)
@@ -181,6 +182,9 @@ class Trap:
         control = scanner.every_form(CONTROL)
         kinds |= {name: {name: text + control} for name, text in texts.items()}
         kinds |= {name: read() for name, (read, _) in self.more.items()}
+        if not kinds["database"]:
+            assert "postgresql" in self.more, "VOID: no database"
+            del kinds["database"]
         if memory:
             own = [] if self.town.cell.ended else [self.town.cell.pid]
             kinds["memory"] = processes.memories(pid for pid in pids if pid not in own)
@@ -245,7 +249,6 @@ def _write_and_drop(database: sqlite3.Connection) -> None:
 
 
 _BOUND = scanner.unseen(CONTROL, ()) - WITHOUT_ZERO
-#: what cannot stand in a place, whoever writes there
 EXCUSED = {"command lines": _BOUND, "environments": _BOUND}
 
 
