@@ -256,6 +256,7 @@ class Drill:
         shutil.rmtree(now)
         shutil.copytree(copies.objects, now)
         if kept.exists():
+            shutil.rmtree(now / but, ignore_errors=True)
             shutil.move(kept, now / but)
 
     def restore_journal(self, copies: Copies) -> None:
