@@ -112,7 +112,7 @@ async def _parts(one: Erasure, key: str, ports: Ports) -> dict[str, Any]:
         "format": evidence.FORMAT,
         "identity": {
             "erasure": one.id,
-            "version": facts.version + 1,
+            "version": await _version(one, ports),
             "issued": at.isoformat(),
             "issuer": {"cell": ports.cell, "region": ports.region, "controller": one.tenant},
             "key": key,
@@ -175,6 +175,13 @@ def _trigger(one: Erasure) -> dict[str, Any]:
         "hardened": one.hardened_at.isoformat() if one.hardened_at else "",
         "late": one.late,
     }
+
+
+async def _version(one: Erasure, ports: Ports) -> int:
+    """Return the next number: the log counts too, for a restored database forgets certificates."""
+    leaves = await ports.trail.leaves(artifact=one.id)
+    told = sum(leaf.event.type is EventType.ERASURE_CERTIFIED for leaf in leaves)
+    return max(one.facts.version, told) + 1
 
 
 async def _leaves(one: Erasure, ports: Ports) -> dict[str, Any]:

@@ -115,7 +115,12 @@ async def overtaken(note: Note, ports: Ports) -> ConsentState | None:
 async def record(
     note: Note, purpose: str, state: ConsentState, shown: Words, ports: Ports
 ) -> Consent:
-    """Add the row that says what *note* expressed; the same note is one row however often."""
+    """
+    Add the row that says what *note* expressed; the same note is one row however often.
+
+    Raises `LeaseLostError` if *note* is no longer ours, as that of a person who was erased.
+    """
+    await ports.jobs.check(note.job)
     key = await ports.keys.named(f"idempotency-{note.tenant.id}")
     at = int(ports.now().timestamp())
     row = Consent(

@@ -30,6 +30,7 @@ from policy import canonical
 from policy.replay import Fault, Gone, Stored
 from vault.custody import Custody
 from vault.errors import GoneError, KeyLostError, KeyringError, TamperedError
+from vault.tables import alive
 
 FLUSH_S = 0.2
 RETRY_S = 5.0
@@ -124,6 +125,8 @@ class Decisions:
         """Return the row of *made*, or None for one that can never be written: others wait."""
         try:
             return await self._row(made)
+        except GoneError:
+            return None  # erased meanwhile: what is left of it stands in the log
         except KeyLostError:
             # Only this person's: waiting for it, everybody else's would be lost as well.
             log.get().error("decisions.unkept", error="KeyLostError")
@@ -169,10 +172,7 @@ class Decisions:
             {"answer": made.answer, "asked": made.asked, "reasons": made.reasons}
         )
         row = {name: getattr(made, name) for name in _CLEAR}
-        try:
-            sealed = await self._custody.seal_small(made.subject, context(made.id), content)
-        except GoneError:
-            sealed = None  # erased meanwhile: the digests stay, as they stay in the log
+        sealed = await self._custody.seal_small(made.subject, context(made.id), content)
         await asyncio.sleep(0)  # sealing takes 0.1 ms: let others have their turn
         return row | {"at": micros(made.at), "sealed": sealed}
 
@@ -181,7 +181,10 @@ class Decisions:
             return
         insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         async with self._engine.begin() as tx:
-            await tx.execute(insert(table).on_conflict_do_nothing(), rows)
+            # An erasure deletes what it finds: after that, nothing about its person is added.
+            living = await alive(tx, [row["subject"] for row in rows])
+            if kept := [row for row in rows if row["subject"] in living]:
+                await tx.execute(insert(table).on_conflict_do_nothing(), kept)
 
 
 _CLEAR = (

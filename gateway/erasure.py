@@ -29,6 +29,7 @@ RESTORE = "restore"
 TRIGGERS = ("contract-end", "order", "request", "withdrawal")
 STEPS = ("stopped", "listed", "keys", "rows", "messages", "objects", "remains")
 MOST_CHARS = 64
+MOST_NAMED = 500  # ids in one statement
 
 
 class Scope(StrEnum):
@@ -226,6 +227,17 @@ async def find(engine: AsyncEngine, ident: str) -> Erasure | None:
     async with db.reading(engine) as tx:
         row = (await tx.execute(select(erasures).where(erasures.c.id == ident))).one_or_none()
     return None if row is None else _erasure(row)
+
+
+async def executed(engine: AsyncEngine, idents: Sequence[str]) -> dict[str, bool]:
+    """Return, of those of *idents* that the database knows, whether each was executed."""
+    c, found = erasures.c, dict[str, bool]()
+    async with db.reading(engine) as tx:
+        for first in range(0, len(idents), MOST_NAMED):
+            some = c.id.in_(idents[first : first + MOST_NAMED])
+            rows = await tx.execute(select(c.id, c.executed_at).where(some))
+            found |= {row.id: row.executed_at is not None for row in rows}
+    return found
 
 
 async def unfinished(engine: AsyncEngine, *, tried_before: datetime | None = None) -> list[Erasure]:

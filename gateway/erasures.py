@@ -14,7 +14,7 @@ Erasures: a person's data goes by named steps, each of which may be repeated, an
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,8 @@ from sqlalchemy import delete
 
 from audit.model import Event, EventType
 from gateway import crashpoint, erasure, holdings, log, record, tombstones
-from gateway.erasure import SOFT, TRIED_AGAIN_AFTER, Erasure, Facts, Scope
+from gateway.erasure import RESTORE, SOFT, TRIED_AGAIN_AFTER, Erasure, Facts, Scope
+from gateway.errors import JournalError
 from gateway.holdings import KEPT_AS_PROOF, Holdings
 from gateway.jobs import ERASED, micros
 from gateway.ports import Ports
@@ -34,7 +35,7 @@ from vault.erasure import Copy, Fate, Method, Result
 from vault.errors import CustodyError, VaultError
 from vault.model import Artifact
 
-AT_ONCE = 16  # artifacts destroyed at a time
+AT_ONCE = 16  # artifacts destroyed, or erasures executed again, at a time
 
 Remains = Callable[[Erasure, Ports], Awaitable[list[Fate]]]
 Certify = Callable[[Erasure, Ports], Awaitable[None]]
@@ -57,7 +58,16 @@ class Erasures:
     reached: Callable[[str], None] = crashpoint.reach
 
     async def tick(self) -> None:
-        """Take every open erasure as far as it goes; one that fails is tried again."""
+        """
+        Take every open erasure as far as it goes; one that fails is tried again.
+
+        A database that was put back while the cell runs is noticed here, and erased again first.
+        """
+        try:
+            if await self._set_back():
+                await self.replay()
+        except JournalError as exc:  # told each time; new erasures go on
+            log.get().error("erasure.journal", error=exc)
         before = self.ports.now() - TRIED_AGAIN_AFTER
         for one in await erasure.unfinished(self.ports.engine, tried_before=before):
             try:
@@ -70,22 +80,42 @@ class Erasures:
         await tombstones.forget(self.ports.engine, self.ports.now())
         await self.journal.prune(self.ports.now())
 
-    async def replay(self) -> int:
+    async def replay(self, told: Sequence[Stone] = ()) -> int:
         """
         Execute again what the journal knows and the database does not; return how many.
+
+        *told* are erasures that somebody else knows of, such as the log: they join the journal.
 
         Called before a door opens: whatever a restored database brought back goes before
         anybody can ask for it. An error here must keep the cell from serving.
         """
-        count = 0
-        for stone in await self.journal.read():
-            if await self._undone(stone):
-                facts = Facts(objects=await self.ports.custody.objects_of(stone.artifacts))
-                await erasure.again(self.ports.engine, stone, facts, self.ports.now())
-                await self._execute(stone)
-                count += 1
-                log.get().warning("erasure.replayed", erasure=stone.erasure)
-        return count
+        stones = await self.journal.read()
+        known = {stone.erasure for stone in stones}
+        stones += [await self._named(stone) for stone in told if stone.erasure not in known]
+        # A place that was put back with the rest would be the only one left at the next restore.
+        await self.journal.mend(stones)
+        undone = await self._undone(stones)
+        gate = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._replayed(stone, gate) for stone in undone))
+        return len(undone)
+
+    async def _named(self, stone: Stone) -> Stone:
+        """Return *stone* with the aliases that lead to its subjects, and all those subjects."""
+        found = await holdings.holdings(
+            stone.subject, stone.tenant, self.ports, known=stone.subjects
+        )
+        return replace(stone, subjects=found.subjects, aliases=found.aliases)
+
+    async def _replayed(self, stone: Stone, gate: asyncio.Semaphore) -> None:
+        """Execute *stone* once more, or to its end if the database has it begun."""
+        ports = self.ports
+        async with gate:
+            known = await erasure.find(ports.engine, stone.erasure)
+            if known is None or known.executed_at is not None:
+                facts = Facts(objects=await ports.custody.objects_of(stone.artifacts))
+                await erasure.again(ports.engine, stone, facts, ports.now())
+            await self._execute(stone)
+            log.get().warning("erasure.replayed", erasure=stone.erasure)
 
     async def _execute(self, stone: Stone) -> None:
         """Do every step up to the soft end."""
@@ -270,7 +300,7 @@ class Erasures:
         if None in rolled:
             return False
         told = {"at": at.isoformat(), "keks": sorted({each.kek for each in one.facts.planted})}
-        await self._on_record(EventType.ERASURE_HARDENED, one, "hardened", told)
+        await self._on_record(EventType.ERASURE_HARDENED, one, _told_as("hardened", one, at), told)
         await erasure.note(self.ports.engine, one.id, hardened_at=micros(at))
         return True
 
@@ -333,13 +363,11 @@ class Erasures:
         told = {
             "copies": sum(copy.count for copy in one.facts.found),
             "late": at > one.due_at,
+            "scope": one.scope.value,
             "selector_sha256": one.facts.selector_sha256,
             "subjects": list(one.facts.subjects[:16]),
         }
-        # Executed again after a restore is another fact, not the same one told twice.
-        again = one.trigger == "restore"
-        step = f"executed.{int(at.timestamp())}" if again else "executed"
-        await self._on_record(EventType.ERASURE_EXECUTED, one, step, told)
+        await self._on_record(EventType.ERASURE_EXECUTED, one, _told_as("executed", one, at), told)
 
     async def _on_record(
         self, kind: EventType, one: Erasure, step: str, told: dict[str, Any]
@@ -358,12 +386,31 @@ class Erasures:
             )
         )
 
-    async def _undone(self, stone: Stone) -> bool:
-        """Whether the database does not know of *stone*, or still has what it erased."""
-        known = await erasure.find(self.ports.engine, stone.erasure)
-        if known is None or known.executed_at is None:
-            return True
-        for kept in await self.ports.custody.among(stone.artifacts):
-            if not await self.ports.custody.held(kept.label.artifact):
-                return True
-        return any([await self.ports.keys.lives(subject) for subject in stone.subjects])
+    async def _undone(self, stones: Sequence[Stone]) -> list[Stone]:
+        """Return those that the database did not execute, or of which it still has something."""
+        done = await erasure.executed(self.ports.engine, [stone.erasure for stone in stones])
+        theirs = [subject for stone in stones for subject in stone.subjects]
+        living = await self.ports.keys.living(theirs)
+        kept = await self._unheld([each for stone in stones for each in stone.artifacts])
+        return [
+            stone
+            for stone in stones
+            if not done.get(stone.erasure)
+            or not living.isdisjoint(stone.subjects)
+            or not kept.isdisjoint(stone.artifacts)
+        ]
+
+    async def _unheld(self, artifacts: Sequence[str]) -> set[str]:
+        """Return those of *artifacts* that are not destroyed and that no hold keeps."""
+        found = [kept.label.artifact for kept in await self.ports.custody.among(artifacts)]
+        return {ident for ident in found if not await self.ports.custody.held(ident)}
+
+    async def _set_back(self) -> bool:
+        """Whether the database has not even heard of an erasure that is among the newest."""
+        newest = await self.journal.newest()
+        return len(await erasure.executed(self.ports.engine, newest)) < len(newest)
+
+
+def _told_as(step: str, one: Erasure, at: datetime) -> str:
+    """Return what *step* is told as: again after a restore is another fact, not the same twice."""
+    return f"{step}.{int(at.timestamp())}" if one.trigger == RESTORE else step

@@ -33,6 +33,7 @@ from vault.errors import VaultError
 from vault.keys import Keys
 
 WINDOW_S = 24 * 3600  # WhatsApp's customer service window: no free-form answer after it
+INTAKE_DAYS = 8  # how long the key of a day's bodies is kept: a parked note's is needed for 6
 BATCH = 2000
 MOST_WAITING = 4096  # deliveries
 ANSWER_S = 15.0

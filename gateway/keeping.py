@@ -23,6 +23,7 @@ DUTY = "keeping"
 LEASE = timedelta(minutes=5)
 OWN_BUCKET = re.compile(r"subjects-[a-z][a-z0-9-]*-[0-9]{4}")
 AGES_EVERY = timedelta(hours=1)
+LOOKED_EVERY = timedelta(minutes=1)
 Append = Callable[[Event], Awaitable[object]]
 
 
@@ -58,26 +59,44 @@ class Keeping:
         self._now = now
         self._roll_after = roll_after
         self._cryptoperiod = cryptoperiod
-        self._healed = False
+        self._stood: frozenset[roll.Place] | None = None
+        self._looked_at: datetime | None = None
         self._ages_at: datetime | None = None
 
     async def tick(self) -> None:
         """
         Do what is to be done, unless another process is at it.
 
-        The first tick looks for what a restored backup broke; it comes before everything.
+        What a restored backup broke comes before everything: it is looked for at the first tick,
+        and whenever a KEK stands elsewhere than its last roll left it, for nobody restarts a
+        keeper because the key service or the database was put back.
         """
         if not await self._mine():
             return
-        if not self._healed:
+        if self._stood is None or await self._moved():
             await self._heal()
-            self._healed = True
+            self._stood, self._looked_at = await self._standing(), self._now()
         await self._end()
         await self._roll()
         await self._tell()
 
     async def _mine(self) -> bool:
         return await duties.take(self._engine, DUTY, self._owner, now=self._now, lasts=LEASE)
+
+    async def _moved(self) -> bool:
+        """Whether a KEK stands elsewhere than it did; asked each minute, for it lists them all."""
+        if self._looked_at is None or self._now() - self._looked_at < LOOKED_EVERY:
+            return False
+        try:
+            standing = await self._standing()
+        except VaultError as exc:
+            log.get().warning("keys.not_listed", error=exc)
+            return False
+        self._looked_at = self._now()
+        return standing != self._stood
+
+    async def _standing(self) -> frozenset[roll.Place]:
+        return await roll.displaced(self._engine, await self._keeper.keks())
 
     async def _heal(self) -> None:
         broken = await roll.heal(self._engine, self._keeper, self._objects, now=self._now)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from audit.model import EventType, Leaf
 from gateway import holding
 from gateway.erasure import Erasure, Scope
+from gateway.inbox import INTAKE_DAYS
 from gateway.ports import Ports
 from residency.model import Processor, Service
 from vault.erasure import Copy, Fate, Method, Result
@@ -159,6 +160,17 @@ def _ours(one: Erasure, ports: Ports, horizons: Horizons) -> Sequence[Fate]:
             "pseudonyms, times and keyed hashes in backups from before; erased again on restore",
             ground="beyond use until the backup expires",
             until=gone + horizons.database,
+        ),
+        _fate(
+            "database-backups",
+            "database-backup-intake",
+            Result.KEPT,
+            Method.EXPIRY,
+            ports,
+            "an update of theirs that was waiting when a backup was made is in it, sealed under "
+            "the key of its day and no person's; that key is destroyed on its own clock",
+            ground="beyond use until the key of the day goes",
+            until=gone + timedelta(days=INTAKE_DAYS + 1),
         ),
         _fate(
             "key-service",

@@ -5,6 +5,8 @@ What a restored database does not know of those who said no since its backup; th
   on (`recall`), before a door opens: after an ordinary stop that is a moment's leaves, after a
   restore everything since the backup.
 - Only a no is taken from the log: a yes that was lost is asked for again.
+- Of erasures the log is a third journal, for the day when both places of the journal were put back
+  together with the database (`erased`).
 """
 
 from collections.abc import AsyncIterator
@@ -16,8 +18,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.model import Event, EventType, Leaf
 from gateway import consents, db
+from gateway.erasure import RESTORE, Scope
 from gateway.ports import Ports
 from gateway.schema import positions
+from gateway.tombstones import STANDS_FOR, Stone
 from policy.model import Consent, ConsentState, Expressed
 
 LOG = "log"
@@ -66,6 +70,13 @@ async def recall(ports: Ports, trail: Log) -> int:
     return count
 
 
+async def erased(ports: Ports, trail: Log) -> list[Stone]:
+    """Return the persons that were erased since the tables noted how far the log was, as stones."""
+    quarter, size = await _noted(ports)
+    found = [_stone(leaf.event) async for leaf in trail.since(quarter, size)]
+    return list({stone.erasure: stone for stone in found if stone is not None}.values())
+
+
 async def _known(row: Consent, ports: Ports) -> bool:
     return any(row.id == each.id for each in await ports.consents.history(row.tenant, row.subject))
 
@@ -75,6 +86,24 @@ async def _noted(ports: Ports) -> tuple[str, int]:
         query = select(positions).where(positions.c.name == LOG)
         row = (await tx.execute(query)).one_or_none()
     return (row.quarter, row.size) if row else ("", 0)
+
+
+def _stone(event: Event) -> Stone | None:
+    """Return what a journal would say of *event*, if it is a person's erasure."""
+    person = event.detail.get("scope") == Scope.PERSON
+    if event.type is not EventType.ERASURE_EXECUTED or not person or not event.subject:
+        return None
+    return Stone(
+        erasure=str(event.artifact),
+        tenant=event.tenant,
+        subject=event.subject,
+        subjects=tuple(dict.fromkeys((event.subject, *event.detail.get("subjects", ())))),
+        aliases=(),  # the log does not know them; the database that was put back does
+        because=RESTORE,
+        trigger=RESTORE,
+        erased_at=int(event.at.timestamp()),
+        until=int((event.at + STANDS_FOR).timestamp()),
+    )
 
 
 def _no(event: Event) -> Consent | None:

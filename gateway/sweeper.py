@@ -26,7 +26,7 @@ from gateway import (
     subjects,
 )
 from gateway.clocks import MEMORY_FOR, PARKED_FOR, RECORDS_FOR, REMEMBERED_FOR
-from gateway.inbox import intake_key
+from gateway.inbox import INTAKE_DAYS, intake_key
 from gateway.jobs import State, micros
 from gateway.keeper import SWEEPING
 from gateway.ports import Ports
@@ -38,7 +38,6 @@ from vault import duties, retention
 HEARTBEAT = timedelta(minutes=2)
 RECONCILED_EVERY = timedelta(days=1)
 LEFT_WITHIN = timedelta(hours=1)  # no store takes longer; at the start, older ones are looked for
-INTAKE_DAYS = 8  # a parked note's body is needed for 6
 BATCH = 200
 ERASING_TICK_S = 0.5  # soft within two seconds of being asked for
 JITTER_S = 600  # cells that were started together do not list their stores together

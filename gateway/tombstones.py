@@ -31,6 +31,7 @@ from vault.ports import Objects
 STANDS_FOR = timedelta(days=60)  # longer than webhooks, streams and backups live together
 NAME = "tombstones.jsonl"
 PREFIX = "tombstones/"
+TAIL_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,25 @@ class Journal:
             raise JournalError(f"{PREFIX}: {type(exc).__name__}") from exc
         return sorted(found.values(), key=lambda stone: (stone.erased_at, stone.erasure))
 
+    async def mend(self, stones: Sequence[Stone]) -> None:
+        """
+        Write those of *stones* that one of the two places lacks, as after a restore of that place.
+
+        Raises `JournalError`.
+        """
+        written = {stone.erasure for stone in await asyncio.to_thread(self._lines)}
+        try:
+            there = {name.removeprefix(PREFIX) for name in await self._objects.names()}
+        except VaultError as exc:
+            raise JournalError(f"{PREFIX}: {type(exc).__name__}") from exc
+        for stone in stones:
+            if stone.erasure not in written or stone.erasure not in there:
+                await self.append(stone)
+
+    async def newest(self) -> list[str]:
+        """Return the erasures in the last lines of the file, some dozens at most."""
+        return await asyncio.to_thread(self._tail)
+
     async def prune(self, now: datetime) -> None:
         """Take out the stones whose time is over: they are data of persons, too."""
         stones = await self.read()
@@ -131,6 +151,20 @@ class Journal:
             _sync(self._path.parent)
         except OSError as exc:
             raise JournalError(f"{NAME}: {type(exc).__name__}") from exc
+
+    def _tail(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        try:
+            with self._path.open("rb") as file:
+                skipped = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+                file.seek(skipped)
+                content = file.read()
+        except OSError as exc:
+            raise JournalError(f"{NAME}: {type(exc).__name__}") from exc
+        if skipped:  # it begins within a line
+            content = content.partition(b"\n")[2]
+        return list(dict.fromkeys(stone.erasure for stone in _stones(content)))
 
     def _lines(self) -> list[Stone]:
         if not self._path.exists():

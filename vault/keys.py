@@ -41,8 +41,8 @@ from vault.errors import (
 )
 from vault.model import Label, WrappedKey
 from vault.ports import Keyring
-from vault.tables import artifacts as kept
 from vault.tables import (
+    MOST_NAMED,
     buckets,
     ending_keks,
     epoch_keys,
@@ -51,6 +51,7 @@ from vault.tables import (
     reading,
     subject_keys,
 )
+from vault.tables import artifacts as kept
 
 BUCKETS = 16
 TTL_S = 60.0
@@ -176,6 +177,16 @@ class Keys:
         )
         async with reading(self._engine) as connection:
             return (await connection.execute(living)).first() is not None
+
+    async def living(self, subjects: Sequence[str]) -> set[str]:
+        """Return those of *subjects* whose key nobody destroyed."""
+        c, found = subject_keys.c, set[str]()
+        async with reading(self._engine) as connection:
+            for first in range(0, len(subjects), MOST_NAMED):
+                some = c.subject.in_(subjects[first : first + MOST_NAMED])
+                query = select(c.subject).where(some, c.ciphertext.is_not(None))
+                found |= set((await connection.execute(query)).scalars())
+        return found
 
     async def had(self, subject: str) -> bool:
         """Whether *subject* ever had a key: one that was never made leaves version 0 behind."""

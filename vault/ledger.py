@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from vault import held
 from vault.errors import CustodyError, GoneError, LabelError
 from vault.model import Artifact, Kind, Label, Tombstone, WrappedKey
-from vault.tables import artifacts, epoch_keys, holds, insert_new, reading, retention
+from vault.tables import alive, artifacts, epoch_keys, holds, insert_new, reading, retention
 
 ROW = (
     artifacts,
@@ -75,13 +75,18 @@ async def announce(engine: AsyncEngine, row: dict[str, Any], due_at: int) -> Non
     """
     Write the artifact's row and its clock before its object; again after a crash, if need be.
 
+    An erasure that destroyed the person's key has listed what there is, or finds this row.
+
     Raises:
         CustodyError: the epoch was closed meanwhile.
-        GoneError: it was stored before, and its clock has run out or it was destroyed.
+        GoneError: its subject's key was destroyed, also while others have it in memory; or it was
+            stored before, and its clock has run out or it was destroyed.
         LabelError: another artifact has this id.
 
     """
     async with engine.begin() as tx:
+        if not await alive(tx, [row["subject"]]):
+            raise GoneError(f"{row['subject']}: destroyed")
         await _book_epoch(tx, row["epoch"], due_at)
         if await insert_new(tx, artifacts, row):
             clock = {"artifact": row["id"], "kind": row["kind"], "due_at": due_at}

@@ -41,6 +41,7 @@ from vault.tables import (
 
 BATCH = 960
 SAMPLE = 24
+Place = tuple[str, int, int, int]  # a KEK, its oldest and newest version, and the table's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,11 +188,15 @@ async def heal(
       sheet, which nothing opens any more, goes; both only once the database is as old.
     - It still opens versions that were trimmed: they are trimmed again.
     - The database is older than a roll: the living get their rows from the keysheet.
+    - The keysheets are older, too: the database knows how far the bucket was rolled. A key service
+      that is behind it alone is told and left, for only its own day's database goes with it.
     """
     keks = {kek.name: kek for kek in await keeper.keks()}
+    sheets, known = await keysheet.kept(objects), await _rolled(engine)
     broken = []
-    for name, versions in sorted((await keysheet.kept(objects)).items()):
-        kek, version = keks.get(name), versions[-1]
+    for name in sorted({*sheets, *known}):
+        kek, versions = keks.get(name), sheets.get(name, [])
+        version = max([*versions, known.get(name, 0)])
         if kek is None:
             if await _lives(engine, name):
                 broken.append(name)
@@ -211,6 +216,20 @@ async def heal(
                 broken.append(name)
             await keysheet.forget(objects, name, versions[:-1])
     return sorted(set(broken))
+
+
+async def displaced(engine: AsyncEngine, keks: Sequence[Kek]) -> frozenset[Place]:
+    """Return where those of *keks* stand that are not as their last roll left them."""
+    async with reading(engine) as connection:
+        rows = {row.kek: row for row in await connection.execute(select(buckets))}
+    found = set()
+    for kek in keks:
+        row = rows.get(kek.name)
+        rolled = row.rolled if row else 0
+        rolling = row is not None and row.began_at is not None
+        if not rolling and (kek.oldest != max(1, rolled) or kek.newest < rolled):
+            found.add((kek.name, kek.oldest, kek.newest, rolled))
+    return frozenset(found)
 
 
 async def _begin(
@@ -338,6 +357,12 @@ async def _again(engine: AsyncEngine, kek: str, at: datetime) -> None:
         afresh = {"wanted_at": int(at.timestamp()), "began_at": None, "least": 0}
         afresh |= {"rolled": 0, "rolled_at": 0, "recorded": 0}
         await tx.execute(update(buckets).where(buckets.c.kek == kek).values(afresh))
+
+
+async def _rolled(engine: AsyncEngine) -> dict[str, int]:
+    async with reading(engine) as connection:
+        rows = await connection.execute(select(buckets).where(buckets.c.rolled > 0))
+        return {row.kek: row.rolled for row in rows}
 
 
 async def _note(engine: AsyncEngine, kek: str, version: int) -> None:

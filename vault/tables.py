@@ -5,6 +5,7 @@ No column holds content, a number or a name: ids are random pseudonyms, keys are
 ``destroyed_at`` leaves a row as the tombstone of its key, so that nobody makes the key again.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -18,11 +19,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 metadata = MetaData()
+
+MOST_NAMED = 500  # ids in one statement
 
 artifacts = Table(
     "artifacts",
@@ -202,6 +206,22 @@ def ident(table: Table) -> Column[Any]:
 def reading(engine: AsyncEngine) -> AsyncConnection:
     """Return a connection for reads only: on SQLite it waits for no writer."""
     return engine.execution_options(reading=True).connect()
+
+
+async def alive(tx: AsyncConnection, subjects: Sequence[str]) -> set[str]:
+    """
+    Within *tx*, return those of *subjects* whose key nobody destroyed.
+
+    Nobody destroys it before *tx* ends. A process may have a key in memory for a while after
+    another one destroyed it: what is written about a person asks here.
+    """
+    c, found = subject_keys.c, set[str]()
+    for first in range(0, len(subjects), MOST_NAMED):
+        some = c.subject.in_(sorted(subjects)[first : first + MOST_NAMED])
+        query = select(c.subject).where(some, c.destroyed_at.is_(None))
+        locked = query.order_by(c.subject).with_for_update(read=True)
+        found |= set((await tx.execute(locked)).scalars())
+    return found
 
 
 async def insert_new(tx: AsyncConnection, table: Table, row: dict[str, Any]) -> bool:

@@ -141,7 +141,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     keeping = _keeping(settings, ports, owner)
     erasures = _erasures(settings, ports, broker)
     # What a restored backup brought back goes, and what it forgot comes, before a door opens.
-    await erasures.replay()
+    await erasures.replay(await restored.erased(ports, trail))
     if count := await restored.recall(ports, trail):
         log.get().warning("consents.recalled", count=count)
 

@@ -6,6 +6,7 @@ and nothing else. Then yesterday's database comes back.
 """
 
 import json
+import shutil
 import sqlite3
 import zipfile
 from collections.abc import AsyncIterator
@@ -18,9 +19,9 @@ from support.stage import PHONE, Said, agree, received, scripted, staged, until,
 
 from audit.stores.folder import Folder
 from gateway.demo.graph import GraphWorld
-from gateway.tombstones import NAME
+from gateway.tombstones import NAME, PREFIX
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 WORDS = "the quick brown ocelot"
 
@@ -131,7 +132,10 @@ async def test_who_writes_again_is_somebody_new_and_old_news_is_barred(town: Tow
     assert len(town.ada.inbox) == before + 1, "asked for consent as anybody is, nothing more"
 
 
-async def test_yesterdays_database_comes_back_erased(town: Town, tmp_path: Path) -> None:
+@pytest.mark.parametrize("journal", ["stays", "is put back too"])
+async def test_yesterdays_database_comes_back_erased(
+    town: Town, tmp_path: Path, journal: str
+) -> None:
     """A restore knows the person and not the erasure; nothing is served before it does."""
     subject = await subject_of(town)
     data = town.cell.config.parent / "data"
@@ -143,6 +147,9 @@ async def test_yesterdays_database_comes_back_erased(town: Town, tmp_path: Path)
     for path in data.glob("cell.db*"):
         path.unlink()
     (tmp_path / "old.db").rename(data / "cell.db")
+    if journal != "stays":  # both places: what is left is the log
+        (data / NAME).unlink()
+        shutil.rmtree(data / "objects" / PREFIX)
     assert rows(town, "SELECT 1 FROM aliases"), "the backup brings the person back"
     assert rows(town, "SELECT 1 FROM subject_keys WHERE ciphertext IS NOT NULL")
 
@@ -154,3 +161,25 @@ async def test_yesterdays_database_comes_back_erased(town: Town, tmp_path: Path)
     living = f"SELECT 1 FROM subject_keys WHERE subject = '{subject}' AND ciphertext IS NOT NULL"
     assert rows(town, living) == []
     assert (await ask(town, "subject", "find", "fernruf", typed=PHONE)).status == 2
+
+
+async def test_yesterdays_log_keeps_the_cell_from_starting(town: Town) -> None:
+    """R-03. Whoever could take the log back could unsay an erasure; the mark stands elsewhere."""
+    data = town.cell.config.parent / "data"
+    await town.cell.stop()
+    [log] = (data / "audit" / "eu-central").glob("*.db")
+    older = log.read_bytes()
+    await town.cell.start()
+    subject = await subject_of(town)
+    await erased(town, subject)
+    await town.cell.stop()
+    newer = log.read_bytes()
+    log.write_bytes(older)
+
+    with pytest.raises(RuntimeError, match="ended"):
+        await town.cell.start()
+
+    assert "an older copy?" in town.cell.log
+    assert log.read_bytes() == older, "nothing was appended to it"
+    log.write_bytes(newer)
+    await town.cell.start()

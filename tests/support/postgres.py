@@ -139,6 +139,12 @@ async def each_db(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     await engine.dispose()
 
 
+def run(name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's own programs to its end, or fail with what it said."""
+    done = subprocess.run([_binary(name), *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def _require_passwords(rules: Path) -> None:
     rules.write_text(
         "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"

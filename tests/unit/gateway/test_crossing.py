@@ -10,16 +10,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlalchemy import func, select
 from support.desk import REGION, TENANT, Desk, until
+from support.erasing import Eraser
 
 from audit.errors import AppendError
 from audit.model import EventType
 from gateway.broker import Arrivals, Broker
 from gateway.crossing import Arriving, Departures, Receiver
+from gateway.errors import LeaseLostError
 from gateway.forwards import Forwards, Post, Target
+from gateway.jobs import ERASED
 from gateway.natsd import NatsServer
+from gateway.schema import aliases, jobs
 from gateway.schema import forwards as waiting
 from gateway.schema import inbox as accepted
-from gateway.whatsapp.payload import Identity, Message, Text
+from gateway.whatsapp.payload import Identity, Message, Parsed, Text
 
 SECRET = b"app-secret"
 CANARY = "meet me where the river bends"
@@ -298,3 +302,26 @@ async def test_one_cell_away_does_not_delay_another(border: Border) -> None:
     assert await border.count(waiting) == 1
     assert departures.alive
     await departures.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_another_cell_hands_on_late_is_barred(border: Border, eraser: Eraser) -> None:
+    """The front door may keep an update while we are away: its author may be erased meanwhile."""
+    desk = border.desk
+    known = await desk.inbox.accept(TENANT, Parsed(updates=(border.message("first"),), dropped={}))
+    note = await desk.claim(known[0])
+    await border.forwards.accept(TENANT, [border.message("late")])
+    await eraser.erased(note.subject)
+    border.departures.start()
+    border.arriving.start()
+
+    async def there() -> bool:
+        return border.seen(EventType.UPDATE_ARRIVED) == 1
+
+    await until(there)
+    [job] = [row.id for row in await desk.rows(jobs)]
+    with pytest.raises(LeaseLostError):
+        await desk.claim(job)
+
+    assert await desk.state(job) == ("refused", ERASED)
+    assert await desk.rows(aliases) == []

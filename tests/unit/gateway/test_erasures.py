@@ -1,10 +1,12 @@
 """An erasure as a whole: nothing of the person is left that a test could think of."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
+from support.custody import FaultyObjects
 from support.desk import PHONE, TENANT, Desk
 from support.erasing import Eraser, eraser_of
 
@@ -108,6 +110,9 @@ async def test_the_certificate_verifies_offline_and_says_what_was_done(eraser: E
     scope = {copy["class"] for copy in made["scope"]}  # type: ignore[attr-defined]
     assert {"transcript", "aliases", "jobs", "subject_keys"} <= scope
     assert PHONE not in json.dumps(made)
+    left = {each["class"]: each for each in made["residuals"]}  # type: ignore[attr-defined]
+    assert "together with a backup of the database" in left["key-service-snapshot"]["detail"]
+    assert left["database-backup-intake"]["until"] > left["key-service-snapshot"]["until"]
     assert set(made["identity"]["leaves"]) == {"requested", "executed", "hardened"}  # type: ignore[index]
 
 
@@ -410,3 +415,45 @@ def test_the_selector_knows_every_table() -> None:
     there = {*metadata.tables, *custody_tables.tables, *consent_tables.tables}
 
     assert there == COVERAGE.keys()
+
+
+@pytest.mark.anyio
+async def test_a_store_that_says_deleted_and_still_has_it_keeps_the_erasure_open(
+    eraser: Eraser,
+) -> None:
+    """D-07. A 200 proves nothing: only a read that fails does."""
+    desk = eraser.desk
+    note = await spoke(desk)
+    store = FaultyObjects(desk.directory / "objects")
+    desk.ports.custody.objects = store
+    ident = await eraser.ask(note.subject)
+    store.keep_deleted = True
+
+    await eraser.erasures.tick()
+    await eraser.harden()
+
+    one = await eraser.found(ident)
+    assert set(store.deletions) >= {name for _, name in one.facts.objects}
+    assert (one.executed_at is not None, one.step, one.certified_at) == (True, "messages", None)
+    assert erasure.summary(one)["done"] is False
+    store.keep_deleted = False
+    await eraser.erasures.tick()
+    assert (await eraser.found(ident)).certified
+
+
+@pytest.mark.anyio
+async def test_what_a_vendor_says_it_deleted_is_what_it_says(eraser: Eraser) -> None:
+    """D-07. Nobody can read WhatsApp's media again: its "deleted" never becomes our "erased"."""
+    desk = eraser.desk
+    note = await spoke(desk)
+    row = replace(desk.ports.processors["msg.here"], hosts=("graph.facebook.com",))
+    rows = {**desk.ports.processors, "msg.here": row}
+    eraser.erasures.ports = replace(desk.ports, processors=rows)
+
+    one = await eraser.erased(note.subject)
+
+    made = await verdict(eraser, one.id)
+    [channel] = [each for each in made["vendors"] if each["store"] == "msg.here"]  # type: ignore[attr-defined]
+    assert "attested by vendor: deletion confirmed for 1 of 1" in channel["detail"]
+    assert channel["result"] == "by-contract-unverified"
+    assert "the inside of vendors and of WhatsApp" in made["verdict"]["not_inspected"]  # type: ignore[index]

@@ -193,7 +193,7 @@ async def test_what_is_older_than_its_cryptoperiod_is_rolled_and_on_record(desk:
     for _ in range(3):
         await keeping.tick()
 
-    assert desk.keeper.listed == 4, "two keepers' first looks, at what was restored and at ages"
+    assert desk.keeper.listed == 6, "two keepers' first looks, before and after healing, at ages"
     rolled = ["named-pepper", "subjects-0000", "txt-202611"]
     assert {e.type for e in desk.said} == {EventType.KEY_ROLLED}
     assert sorted(str(e.detail["kek"]) for e in desk.said) == rolled
@@ -317,3 +317,44 @@ async def test_a_bucket_that_everybody_left_is_ended_and_may_begin_anew(large: D
     await keeping.tick()
     assert await large.keys.small_key("s3", "memory") == made
     assert OWN in await large.names()
+
+
+@pytest.mark.anyio
+async def test_a_key_service_put_back_under_a_running_keeper_is_noticed(desk: Desk) -> None:
+    """Nobody restarts the keeper for it, and until it looks the erased open again."""
+    await desk.keys.small_key("s1", "memory", create=True)
+    await desk.keys.small_key("s2", "memory", create=True)
+    keeping, home = desk.keeping(), desk.keeper._keks._path
+    await keeping.tick()
+    snapshot = {path.name: path.read_bytes() for path in home.glob("subjects-*")}
+    await desk.keys.destroy_subject("s1")
+    desk.clock.pass_by(hours=25)
+    await keeping.tick()
+    assert [(kek.oldest, kek.newest) for kek in await desk.keeper.keks()] == [(2, 2)]
+    for name, content in snapshot.items():
+        (home / name).write_bytes(content)
+        (home / name).chmod(0o600)
+    assert [kek.oldest for kek in await desk.keeper.keks()] == [1]
+    desk.clock.pass_by(minutes=1)
+
+    await keeping.tick()
+
+    assert [kek.oldest for kek in await desk.keeper.keks()] == [2]
+
+
+@pytest.mark.anyio
+async def test_what_is_as_the_last_roll_left_it_is_not_looked_at_again(desk: Desk) -> None:
+    """To heal, the object store is listed: that may be many millions of names."""
+    await desk.keys.small_key("s1", "memory", create=True)
+    keeping, listed = desk.keeping(), []
+    inner = desk.objects.names
+
+    async def names() -> list[str]:
+        listed.append(True)
+        return await inner()
+
+    desk.objects.names = names  # type: ignore[method-assign]
+    for _ in range(3):
+        await keeping.tick()
+
+    assert listed == [True]

@@ -14,6 +14,7 @@ from audit.model import EventType
 from gateway import handover, hearing, outbox, requested, turns
 from gateway.demo.graph import ACCEPT_THEN_DROP
 from gateway.errors import ChannelUnknownError, WaitingError
+from gateway.inbox import INTAKE_DAYS
 from gateway.jobs import WITHDRAWN, Job, Unclaimed, micros
 from gateway.note import Note
 from gateway.outbox import Body, Kind
@@ -21,7 +22,7 @@ from gateway.permit import permitted
 from gateway.schema import inbox, relay, replies, requests, sessions, statuses
 from gateway.sections import Retention
 from gateway.session import Memory
-from gateway.sweeper import INTAKE_DAYS, MEMORY_FOR, PARKED_FOR, REMEMBERED_FOR, Sweeper
+from gateway.sweeper import MEMORY_FOR, PARKED_FOR, REMEMBERED_FOR, Sweeper
 from gateway.whatsapp.payload import Text
 from policy.model import Stage
 from vault.errors import GoneError

@@ -1,19 +1,24 @@
 """The journal of tombstones: an erasure that it forgets comes back with the next backup."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from support.custody import FaultyObjects
 from support.desk import Desk
 from support.erasing import Eraser, eraser_of
 
-from gateway import erasure, tombstones
+from audit.evidence import erasure as evidence
+from audit.model import EventType
+from audit.verify import parse_vkey
+from gateway import erasure, restored, tombstones
 from gateway.errors import JournalError
-from gateway.schema import erasures
+from gateway.schema import aliases, erasures
 from gateway.schema import tombstones as table
 from gateway.tombstones import NAME, PREFIX, Journal, Stone
+from vault.tables import subject_keys
 
 FIRST = Stone(
     erasure="e_1",
@@ -164,3 +169,137 @@ async def test_a_restored_database_is_erased_again_before_it_serves(eraser: Eras
     assert sealed
     assert await fresh.erasures.replay() == 0
     assert await erasure.unfinished(desk.ports.engine) == [one]
+
+
+@pytest.mark.anyio
+async def test_what_is_certified_again_is_told_again(eraser: Eraser) -> None:
+    """A second roll, a second certificate: neither may lean on the leaf of the first."""
+    desk = eraser.desk
+    note = await desk.typed()
+    await desk.ports.custody.seal_small(note.subject, "x", b"secret")
+    backup = await desk.rows(subject_keys)
+    first = await eraser.erased(note.subject)
+    _, size = await desk.trail.inner.position()
+    again = ("executed", "hardened")
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(delete(erasures))
+        for row in backup:
+            mine = subject_keys.c.subject == row.subject
+            await tx.execute(update(subject_keys).where(mine).values(**row._mapping))
+    assert await desk.ports.keys.lives(note.subject)
+
+    await eraser.erasures.replay()
+    await eraser.harden()
+
+    for kind in (EventType.ERASURE_HARDENED, EventType.ERASURE_CERTIFIED):
+        assert len({event.id for event in desk.trail.seen if event.type is kind}) == 2
+    document = await erasure.certificate(desk.ports.engine, first.id)
+    assert document is not None
+    checked = evidence.verify(document, parse_vkey(desk.trail.inner.vkey()))
+    assert checked.ok, checked.findings
+    identity = json.loads(document)["certificate"]["identity"]
+    assert identity["version"] == 2
+    assert all(leaf["index"] >= size for name, leaf in identity["leaves"].items() if name in again)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lost", ["file", "objects"])
+async def test_a_place_that_was_put_back_is_mended(
+    journal: Journal, tmp_path: Path, objects: FaultyObjects, lost: str
+) -> None:
+    """Else the other place is the only one, and the next restore takes the erasures with it."""
+    await journal.append(FIRST)
+    await journal.append(SECOND)
+    if lost == "file":
+        (tmp_path / NAME).unlink()
+    else:
+        await objects.delete(f"{PREFIX}e_1")
+
+    await journal.mend(await journal.read())
+
+    assert await objects.names() == [f"{PREFIX}e_1", f"{PREFIX}e_2"]
+    for name in await objects.names():
+        await objects.delete(name)
+    assert await journal.read() == [FIRST, SECOND]
+
+
+@pytest.mark.anyio
+async def test_the_newest_lines_are_read_without_the_others(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked twice a second, and a journal may hold the erasures of sixty days."""
+    assert await journal.newest() == []
+    await journal.append(FIRST)
+    await journal.append(SECOND)
+    assert await journal.newest() == ["e_1", "e_2"]
+
+    monkeypatch.setattr(tombstones, "TAIL_BYTES", (tmp_path / NAME).stat().st_size - 1)
+
+    assert await journal.newest() == ["e_2"]
+
+
+@pytest.mark.anyio
+async def test_a_database_put_back_under_a_running_cell_is_erased_again(eraser: Eraser) -> None:
+    """It should not be done, and it is: a tick notices that the newest erasure is unheard of."""
+    desk = eraser.desk
+    note = await desk.typed()
+    before = await desk.rows(erasures)
+    ident = await eraser.ask(note.subject)
+    await eraser.erasures.tick()
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(delete(erasures))
+    assert await desk.rows(erasures) == before == []
+
+    await eraser.erasures.tick()
+
+    assert (await eraser.found(ident)).trigger == "restore"
+    assert (await eraser.found(ident)).executed_at is not None
+
+
+@pytest.mark.anyio
+async def test_an_erasure_that_was_begun_is_finished_not_begun_again(eraser: Eraser) -> None:
+    """Who asked for it, and why, is part of its certificate; a restart must not forget that."""
+    desk = eraser.desk
+    note = await desk.typed()
+    ident = await eraser.ask(note.subject)
+
+    def die(name: str) -> None:
+        if name == "erasure.stopped":
+            raise SystemExit
+
+    eraser.erasures.reached = die
+    with pytest.raises(SystemExit):
+        await eraser.erasures.advance(ident)
+
+    assert await eraser_of(desk).erasures.replay() == 1
+
+    one = await eraser.found(ident)
+    assert (one.trigger, one.asked_by, one.executed_at is not None) == ("request", "dpo", True)
+
+
+@pytest.mark.anyio
+async def test_the_log_tells_when_both_places_were_put_back(eraser: Eraser) -> None:
+    """Database, file and objects of one day: the log, which refuses to go back, still knows."""
+    desk = eraser.desk
+    note = await desk.typed()
+    await restored.note(desk.ports, desk.trail.inner)
+    [named] = await desk.rows(aliases)
+    await eraser.erased(note.subject)
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(delete(erasures))
+        await tx.execute(delete(table))
+        await tx.execute(aliases.insert().values(**named._mapping))
+    (desk.directory / NAME).unlink()
+    for name in await desk.ports.custody.objects.names():
+        if name.startswith(PREFIX):
+            await desk.ports.custody.objects.delete(name)
+    fresh = eraser_of(desk)
+    assert await fresh.erasures.journal.read() == []
+
+    told = await restored.erased(desk.ports, desk.trail.inner)
+    assert await fresh.erasures.replay(told) == 1
+
+    assert await desk.rows(aliases) == []
+    [stone] = await fresh.erasures.journal.read()
+    assert (stone.subject, stone.aliases) == (note.subject, (named.alias,))
+    assert [row.alias for row in await desk.rows(table)] == [named.alias]

@@ -302,3 +302,30 @@ async def test_only_the_newest_sheet_is_kept(world: World) -> None:
     assert [n for n in await world.objects.names() if n.startswith(keysheet.PREFIX)] == [
         keysheet.name_of(KEK, 4)
     ]
+
+
+@pytest.mark.anyio
+async def test_a_trim_that_was_undone_is_known_without_a_sheet(world: World) -> None:
+    """Key service and objects were put back together: the database alone knows of the roll."""
+    await world.roll()
+    await world.objects.delete(keysheet.name_of(KEK, 2))
+    (world.home / f"{KEK}.1.key").write_bytes(bytes(32))
+    (world.home / f"{KEK}.1.key").chmod(0o600)
+
+    assert await roll.heal(world.engine, world.keeper, world.objects, now=world.clock) == [KEK]
+
+    assert [kek.oldest for kek in await world.keeper.keks() if kek.name == KEK] == [2]
+
+
+@pytest.mark.anyio
+async def test_a_key_service_behind_the_database_is_told_and_left(world: World) -> None:
+    """The database of its day may still be put back: a roll would trim what that one needs."""
+    await world.roll()
+    await world.objects.delete(keysheet.name_of(KEK, 2))
+    (world.home / f"{KEK}.2.key").rename(world.home / f"{KEK}.1.key")
+
+    assert await roll.heal(world.engine, world.keeper, world.objects, now=world.clock) == [KEK]
+
+    assert await roll.due(world.engine, erased_before=0) == []
+    keks = [kek for kek in await world.keeper.keks() if kek.name == KEK]
+    assert [(kek.oldest, kek.newest) for kek in keks] == [(1, 1)]
