@@ -167,6 +167,8 @@ def _duplicates(raw: Mapping[str, Any]) -> Iterator[str]:
     tenants = [t for t in listed if isinstance(t, dict)] if isinstance(listed, list) else []
     ids = Counter(t["id"] for t in tenants if isinstance(t.get("id"), str))
     yield from (f"tenants: id {_told(i)} is used {n} times" for i, n in ids.items() if n > 1)
+    if PLATFORM in ids:
+        yield f"tenants: id {PLATFORM!r} stands for what is nobody's (choose another)"
     owner: dict[str, int] = {}
     for index, number in ((i, n) for i, t in enumerate(tenants) for n in _numbers(t)):
         if owner.setdefault(number, index) != index:

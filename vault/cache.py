@@ -46,8 +46,3 @@ class Cache(Generic[Key, Value]):
         """Forget *key*."""
         self._kept.pop(key, None)
         self.drops += 1
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
-        self.drops += 1

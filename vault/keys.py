@@ -16,7 +16,6 @@ The keys of a cell: one per subject, one per epoch, a few by name; all wrapped b
 import asyncio
 import hashlib
 import hmac
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -218,29 +217,6 @@ class Keys:
             return await self._shred(epoch_keys, epoch)
         spent = epoch_keys.c.last_due <= int(spent_at.timestamp())
         return await self._shred(epoch_keys, epoch, spent)
-
-    async def destroy_tenant(self, tenant: str) -> int:
-        """
-        Destroy the keys in *tenant*'s own buckets, as at the end of its contract; return how many.
-
-        The buckets' KEKs die by the keeper's hand, and with them every older copy of the rows.
-        """
-        at = int(self._now().timestamp())
-        mine = re.compile(OWN_BUCKET.format(tenant=re.escape(tenant)))
-        k = subject_keys.c
-        async with self._engine.begin() as tx:
-            named = (await tx.execute(select(k.kek).distinct())).scalars()
-            keks = sorted(kek for kek in named if mine.fullmatch(kek))
-            for kek in keks:
-                await insert_new(tx, buckets, {"kek": kek})
-                # The lock that makers of keys ask for: who comes after it finds the ending.
-                await tx.execute(select(buckets).where(buckets.c.kek == kek).with_for_update())
-                await insert_new(tx, ending_keks, {"kek": kek, "since": at})
-            living = and_(k.kek.in_(keks), k.destroyed_at.is_(None))
-            tomb = {"ciphertext": None, "destroyed_at": at}
-            found = (await tx.execute(update(subject_keys).where(living).values(**tomb))).rowcount
-        self._cache.clear()
-        return int(found)
 
     async def destroy_named(self, name: str) -> bool:
         """Destroy the cell's key *name*; its KEK dies by the keeper's hand."""

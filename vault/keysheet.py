@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault.errors import GoneError, TamperedError
 from vault.ports import Objects
-from vault.tables import hanging, ident, reading
+from vault.tables import HANGING, hanging, ident, reading
 
 BATCH = 960
 PREFIX = "keysheets/"
@@ -40,8 +40,9 @@ async def kept(objects: Objects) -> dict[str, list[int]]:
     """Return the versions of each KEK of which there is a sheet, ascending."""
     found: dict[str, list[int]] = {}
     for name in await objects.names():
-        if name.startswith(PREFIX):
-            kek, _, version = name.removeprefix(PREFIX).rpartition("/")
+        kek, _, version = name.removeprefix(PREFIX).rpartition("/")
+        # What somebody else put there is no sheet, and must not stop the keeper.
+        if name.startswith(PREFIX) and kek.startswith(tuple(HANGING)) and version.isdigit():
             found.setdefault(kek, []).append(int(version))
     return {kek: sorted(versions) for kek, versions in found.items()}
 

@@ -194,8 +194,11 @@ duties = Table(
 
 
 def hanging(kek: str) -> Table:
-    """Return the table whose rows are wrapped by *kek*."""
-    return next(table for prefix, table in HANGING.items() if kek.startswith(prefix))
+    """Return the table whose rows are wrapped by *kek*; `KeyError` for a name that is not ours."""
+    for prefix, table in HANGING.items():
+        if kek.startswith(prefix):
+            return table
+    raise KeyError(kek)
 
 
 def ident(table: Table) -> Column[Any]:

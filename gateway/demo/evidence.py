@@ -7,11 +7,12 @@ from typing import Any
 
 from gateway.demo import watching
 from gateway.demo.claims import Claims
-from gateway.demo.town import Town
+from gateway.demo.town import Resident, Town
 from policy import receipt
 from policy.errors import ReceiptError
 
 LATE_S = 60
+SOFT_S = 2
 
 
 async def deletion(town: Town, claims: Claims) -> None:
@@ -116,6 +117,52 @@ async def proof(town: Town, claims: Claims) -> None:
     status, said = await watching.vocustody(anna, "verify", str(pack))
     claims.tell(said.strip().splitlines()[-1])
     claims.claim("verify: the flipped bit is found.", holds=status == 1)
+
+
+async def erased(town: Town, claims: Claims) -> None:
+    """Anna is erased, and a certificate that anybody can check says so."""
+    anna = town.residents["Anna"]
+    claims.scene("12. Anna asks to be erased.")
+    subject = next(leaf["subject"] for leaf in await watching.leaves(anna) if "subject" in leaf)
+    asked = ("erase", subject, "--because", "she asked", "--by", "the officer", "--hard", "--json")
+    claims.tell(f"$ vocustody erase {subject} --because 'she asked' --by 'the officer' --hard")
+    status, said = await watching.vocustody(anna, *asked)
+    row: dict[str, Any] = json.loads(said)[0] if status == 0 else {}
+    took = _took(row)
+    claims.claim(
+        f"Within {SOFT_S} seconds her keys and rows are gone ({took:.1f} s).", holds=took <= SOFT_S
+    )
+    ident = row.get("erasure", "")
+    done = await watching.until(lambda: _certificate(anna, ident), watching.PATIENCE_S)
+    made: dict[str, Any] = done["certificate"] if done else {}
+    for each in made.get("copies", []):
+        claims.tell(f"{each['class']}: {each['count']} erased by {each['method']}")
+    for each in made.get("residuals", []):
+        claims.tell(f"kept: {each['class']}, {each['ground']}")
+    trials = [trial["held"] for trial in made.get("trials", [])]
+    claims.claim(
+        f"{len(trials)} tries to read what was erased fail.", holds=bool(trials) and all(trials)
+    )
+    path = anna.cell.config.parent / "certificate.json"
+    path.write_text(json.dumps(done))
+    vkey = (anna.cell.config.parent / "pack" / "vkey").read_text().strip()
+    status, said = await watching.vocustody(anna, "verify", str(path), "--key", vkey)
+    claims.tell(said.strip().splitlines()[-2] if status == 0 else said.strip())
+    claims.claim("verify: the certificate holds, with the log's key alone.", holds=status == 0)
+
+
+def _took(row: dict[str, Any]) -> float:
+    """Return the seconds from asking to executed; infinite if it was not."""
+    if not row.get("executed"):
+        return float("inf")
+    moments = [datetime.fromisoformat(row[name]) for name in ("asked", "executed")]
+    return (moments[1] - moments[0]).total_seconds()
+
+
+async def _certificate(resident: Resident, ident: str) -> dict[str, Any] | None:
+    status, said = await watching.vocustody(resident, "erasures", "certificate", ident)
+    found: dict[str, Any] = json.loads(said) if status == 0 else {}
+    return found or None
 
 
 async def kept_apart(town: Town, claims: Claims) -> None:

@@ -159,6 +159,7 @@ SCENES: tuple[Callable[[Town, Claims], Awaitable[None]], ...] = (
     evidence.why,
     evidence.proof,
     evidence.kept_apart,
+    evidence.erased,
 )
 
 

@@ -278,23 +278,6 @@ OWN = "subjects-fernruf-0000"
 
 
 @pytest.mark.anyio
-async def test_a_tenants_buckets_end_with_its_contract(large: Desk) -> None:
-    """Stronger than a roll: its people are erased for good, nobody else is touched, on record."""
-    await large.keys.small_key("s1", "memory", create=True)
-    before = await large.keys.small_key("s2", "memory", create=True)
-    assert await large.keys.destroy_tenant("fernruf") == 1
-
-    await large.keeping().tick()
-    await large.keeping().tick()
-
-    assert await large.names() == ["subjects-0000"]
-    assert [(e.type, e.detail["kek"]) for e in large.said] == [(EventType.KEY_DESTROYED, OWN)]
-    assert await roll.hardened(large.engine, "s1") == large.clock.at
-    assert await roll.due(large.engine, erased_before=2**40) == []
-    assert await large.keys.small_key("s2", "memory") == before
-
-
-@pytest.mark.anyio
 async def test_a_bucket_that_everybody_left_is_ended_and_may_begin_anew(large: Desk) -> None:
     """People erased one by one leave a KEK that opens nothing but old copies."""
     await large.keys.small_key("s1", "memory", create=True)

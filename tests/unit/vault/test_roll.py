@@ -276,6 +276,17 @@ async def test_a_restored_key_service_is_rolled_again(world: World) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("name", ["keysheets/subjects-0000/x", "keysheets/other/3", "keysheets/a"])
+async def test_what_is_no_sheet_stops_no_keeper(world: World, name: str) -> None:
+    """Whoever can write beside the objects must not keep the erased alive by a file's name."""
+    await world.secret("s1")
+    await world.objects.put(name, b"{}")
+
+    assert await roll.heal(world.engine, world.keeper, world.objects, now=world.clock) == []
+    assert await keysheet.kept(world.objects) == {}
+
+
+@pytest.mark.anyio
 async def test_a_trim_that_was_undone_is_done_again(world: World) -> None:
     """A key service restored between the sheet and the trim opens what should be dead."""
     await world.roll()
