@@ -227,7 +227,7 @@ def test_every_fault_is_reported_at_once(write: Write) -> None:
         ('data = "data"', 'data = "data"\nlisten = "8080"', "cell.listen"),
         ('data = "data"', 'data = "data"\nlisten = "127.0.0.1:99999"', "cell.listen"),
         ('mode = "development"', 'mode = "dev"', "cell.mode"),
-        ('id = "clinic"', 'id = "platform"', "tenants: id 'platform'"),
+        ('id = "clinic"', 'id = "platform"', "tenants"),
         ('controller = "Beispiel Klinik GmbH"', 'controller = " "', "tenants[0].controller"),
         ('languages = ["de", "en"]', "languages = []", "tenants[0].languages"),
         ('languages = ["de", "en"]', 'languages = ["de", "de"]', "tenants[0].languages"),
