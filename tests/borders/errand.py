@@ -127,6 +127,14 @@ class Trail:
 
 
 @dataclass(slots=True)
+class NothingHeld:
+    """A custody in which no legal hold closes anything."""
+
+    async def closed(self, _artifacts: Sequence[str]) -> bool:
+        """Say no."""
+        return False
+
+
 class Findings:
     """Findings that nobody looks at."""
 
@@ -181,6 +189,7 @@ class Gateway:
             now=lambda: datetime.now(UTC),
             egress=self.broker,
             findings=Findings(),
+            custody=NothingHeld(),
             simulators=(),
         )
         return await through(
