@@ -79,6 +79,13 @@ class RaftBao:
     def freeze(self) -> None:
         """Let it hang: connections are taken and nothing is answered, until `thaw`."""
         self._signal(signal.SIGSTOP)
+        assert self.process is not None
+        # Each of its threads stops when the kernel gets to it; until then it still answers.
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        deadline = time.monotonic() + STOP_LIMIT_S
+        while any(_state(task) not in "TXZ" for task in tasks.iterdir()):
+            assert time.monotonic() < deadline, "it was told to stop and did not"
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -229,3 +236,11 @@ def openbao_raft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaftBao]:
     """Yield a server of the module's own, for tests that hurt it or need its audit files."""
     with raft_server(tmp_path_factory.mktemp("openbao-raft")) as server:
         yield server
+
+
+def _state(task: Path) -> str:
+    """Return the state letter of a thread (proc(5)); one that just ended is "X"."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
