@@ -1,5 +1,6 @@
 """Legal holds by people: two of them, on record, and closed to every processor."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -256,10 +257,11 @@ async def test_no_evidence_no_look(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
     note = await recorded(desk)
     hold = await placed(desk, artifacts=[note.job.artifact])
 
-    async def fail(_name: str) -> bytes:
+    async def fail(_name: str) -> AsyncIterator[bytes]:
         raise ObjectsError("told to fail")
+        yield b""
 
-    monkeypatch.setattr(desk.ports.custody.objects, "get", fail)
+    monkeypatch.setattr(desk.ports.custody.objects, "stream", fail)
 
     with pytest.raises(ObjectsError):
         await holding.opened(DPO, hold.id, note.job.artifact, ports=desk.ports)
