@@ -133,6 +133,10 @@ def _paper(row: Processor) -> str:
 
 def _ours(one: Erasure, ports: Ports, horizons: Horizons) -> Sequence[Fate]:
     gone = one.executed_at or ports.now()
+    return [*_older_copies(gone, ports, horizons), *_kept(ports)]
+
+
+def _older_copies(gone: datetime, ports: Ports, horizons: Horizons) -> Sequence[Fate]:
     return [
         _fate(
             "processes",
@@ -183,6 +187,11 @@ def _ours(one: Erasure, ports: Ports, horizons: Horizons) -> Sequence[Fate]:
             ground="beyond use until the snapshot expires",
             until=gone + horizons.snapshots,
         ),
+    ]
+
+
+def _kept(ports: Ports) -> Sequence[Fate]:
+    return [
         _fate(
             "audit-log",
             "audit-log",

@@ -138,24 +138,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         urgent=lambda tenant, message: turns.urgent(message, ports.tenants[tenant].languages),
     )
     worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
-    keeping = _keeping(settings, ports, owner)
-    erasures = _erasures(settings, ports, broker)
-    # What a restored backup brought back goes, and what it forgot comes, before a door opens.
-    await erasures.replay(await restored.erased(ports, trail))
-    if count := await restored.recall(ports, trail):
-        log.get().warning("consents.recalled", count=count)
-
-    async def noted() -> None:
-        await restored.note(ports, trail)
-
-    sweeper = Sweeper(
-        ports,
-        owner=owner,
-        chores=[relay.forget, erasures.prune, lambda: approvals.forget(ports.engine, now())],
-        noting=noted,
-        keeping=keeping.tick if keeping else None,
-        erasing=erasures.tick,
-    )
+    sweeper = await _clocks(settings, ports, relay, broker, trail, owner)
     departures = Departures(
         ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=now
     )
@@ -198,6 +181,30 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     }
     console = Console(ports=ports, people=People(settings.admin.people))
     return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer, console=console)
+
+
+async def _clocks(
+    settings: Settings, ports: Ports, relay: Relay, broker: Broker, trail: Trail, owner: str
+) -> Sweeper:
+    """Return the sweeper, after what a restored backup made necessary is done."""
+    keeping = _keeping(settings, ports, owner)
+    erasures = _erasures(settings, ports, broker)
+    # What a restored backup brought back goes, and what it forgot comes, before a door opens.
+    await erasures.replay(await restored.erased(ports, trail))
+    if count := await restored.recall(ports, trail):
+        log.get().warning("consents.recalled", count=count)
+
+    async def noted() -> None:
+        await restored.note(ports, trail)
+
+    return Sweeper(
+        ports,
+        owner=owner,
+        chores=[relay.forget, erasures.prune, lambda: approvals.forget(ports.engine, now())],
+        noting=noted,
+        keeping=keeping.tick if keeping else None,
+        erasing=erasures.tick,
+    )
 
 
 async def _parts(
