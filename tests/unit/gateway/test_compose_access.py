@@ -18,7 +18,7 @@ WORDS = b"what a person said " * 9_999
 
 # Ends by *signal* while the draft is open and holds something.
 ENDED = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from gateway import cores
 from gateway.compose import access
@@ -31,6 +31,7 @@ async def files():
     os.kill(os.getpid(), int(sys.argv[2]))
     await asyncio.sleep(5)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 cores.forbid()
 asyncio.run(access._written(files(), Path(sys.argv[1])))
 """
