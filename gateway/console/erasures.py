@@ -34,15 +34,12 @@ USUAL = 50
 
 _IDENT = re.compile(r"e_[0-9a-f]{32}")
 _LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,64}")
-# Letters before it make a case of it: DSR-20261119-07.
-_NUMBER = re.compile(r"(?<![A-Za-z0-9])(?<![A-Za-z]-)\+?[0-9](?:[ ()./-]{0,3}[0-9]){6,14}(?![0-9])")
-_MESSAGE = re.compile(r"wamid\.|wacid\.|@", re.IGNORECASE)
 
 
 def _reason(value: Any) -> bool:
     if not isinstance(value, str) or not value.strip() or not _LINE.fullmatch(value):
         return False
-    return not _NUMBER.search(value) and not _MESSAGE.search(value)
+    return not erasure.personal(value)
 
 
 async def begin(call: Call) -> Response:

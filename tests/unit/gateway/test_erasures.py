@@ -402,7 +402,14 @@ async def test_asking_twice_is_one_erasure(eraser: Eraser) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "wrong", [{"trigger": "whim"}, {"because": " "}, {"by": ""}, {"because": "x" * 65}]
+    "wrong",
+    [
+        {"trigger": "whim"},
+        {"because": " "},
+        {"by": ""},
+        {"because": "x" * 65},
+        {"because": "of +49 30 23125777"},
+    ],
 )
 async def test_a_request_without_ground_is_refused(eraser: Eraser, wrong: dict[str, str]) -> None:
     """Who asked and why is part of the certificate; nothing is invented later."""
