@@ -3,7 +3,8 @@ A batch in the making: pure, on a copy of the log's state, so that a failed batc
 
 - ``ts`` never goes back within a log: an earlier claim is moved up and the difference noted.
 - A claim from too far ahead is refused: it would drag every later ``ts`` along.
-- A touch begins once and ends once, on one artifact.
+- A touch begins once and ends once, as what it began: the same processor, region, action,
+  decision, artifact, tenant, job and subject.
 - The artifact chain (``aseq``, ``aprev``) goes on from the newest leaf of that artifact.
 """
 
@@ -64,8 +65,9 @@ class Draft:
         if event.type is EventType.TOUCH_ENDED:
             if event.touch not in self.state.touches:
                 raise EventError(f"touch: {event.touch} is not under way")
-            if self.state.touches[event.touch] != event.artifact:
-                raise EventError(f"artifact: {event.touch} began on another one")
+            began, ended = self.state.touches[event.touch], leaf.touch_facts(event)
+            if other := [name for name, value in ended.items() if value != began[name]]:
+                raise EventError(f"{other[0]}: {event.touch} began with another one")
 
     def _link(self, event: Event) -> tuple[int | None, str | None]:
         if event.artifact is None:
@@ -85,7 +87,7 @@ class Draft:
             self._chains[event.artifact] = row.aseq, placed.hash
         if event.type is EventType.TOUCH_BEGAN and event.touch:
             self._begun.add(event.touch)
-            self.state.touches[event.touch] = event.artifact
+            self.state.touches[event.touch] = leaf.touch_facts(event)
         elif event.type is EventType.TOUCH_ENDED and event.touch:
             del self.state.touches[event.touch]
 
@@ -98,4 +100,5 @@ def same(event: Event, placed: Placed) -> Placed:
 
 
 def _identity(event: Event) -> tuple[str | None, ...]:
-    return event.type, event.tenant, event.artifact, event.job, event.touch
+    about = leaf.touch_facts(event).values() if event.touch else ()
+    return event.type, event.tenant, event.artifact, event.job, event.touch, *about

@@ -34,6 +34,11 @@ _REQUIRED = {
     EventType.TOUCH_BEGAN: ("touch", "action", "processor", "region"),
     EventType.TOUCH_ENDED: ("touch", "action", "processor", "region", "outcome"),
 }
+TOUCH_FACTS = (
+    "artifact", "processor", "region", "action", "decision", "tenant", "job", "subject",
+)  # fmt: skip
+"""What a touch is about: its end says the same of each as its beginning."""
+
 _OUTCOMES = frozenset({"done", "raised", "cancelled", "killed"})
 _FIELDS = frozenset(
     {"v", "id", "ts", "type", "log_region", "tenant", "aseq", "aprev", "actor", "detail", *_TEXTS}
@@ -55,6 +60,11 @@ def check(event: Event) -> None:
         raise EventError(f"outcome: expected one of {', '.join(sorted(_OUTCOMES))}")
     if SKEW in event.detail:
         raise EventError(f"detail.{SKEW}: only the log writes this")
+
+
+def touch_facts(event: Event) -> dict[str, str | None]:
+    """Return what *event* says its touch is about."""
+    return {name: getattr(event, name) for name in TOUCH_FACTS}
 
 
 def encode(event: Event, *, ts: int, log_region: str, aseq: int | None, aprev: str | None) -> bytes:

@@ -111,7 +111,12 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of a timeline. *began* = *ended* for a fact; *ended* is None while open."""
+    """
+    One line of a timeline. *began* = *ended* for a fact.
+
+    *ended* is None where nobody recorded the end of a touch. Where the process that would have
+    done so died, *died_before* is when its successor noticed: the end lies somewhere before.
+    """
 
     began: datetime
     ended: datetime | None
@@ -122,6 +127,7 @@ class Entry:
     decision: str | None
     detail: Mapping[str, Any]
     indexes: tuple[int, ...]
+    died_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +136,10 @@ class Whereabouts:
     The answer to "where was this artifact then, and who touched it".
 
     *state* is "unknown to us" before the first leaf, "announced" (WhatsApp holds it, we do
-    not), "kept" or "destroyed". *handling* are the touches under way at *at*; *previous* and
-    *following* are the nearest ones before and after. *basis* says how *state* is known.
+    not), "kept" or "destroyed". *handling* are the touches under way at *at*, by their recorded
+    beginning and end; *unended* those that had begun and have no end on record: whether they
+    were still under way is unknown. *previous* and *following* are the nearest ones before and
+    after. *basis* says how *state* is known.
     """
 
     artifact: str
@@ -140,6 +148,7 @@ class Whereabouts:
     region: str | None
     basis: str
     handling: tuple[Entry, ...]
+    unended: tuple[Entry, ...]
     previous: Entry | None
     following: Entry | None
     sentence: str

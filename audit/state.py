@@ -25,11 +25,11 @@ from audit.tiles import WIDTH, Tile, Tree
 
 @dataclass(slots=True)
 class State:
-    """A tree, its newest *ts* (microseconds), and the open touches with their artifacts."""
+    """A tree, its newest *ts* (microseconds), and what each open touch is about."""
 
     tree: Tree = field(default_factory=lambda: Tree(merkle.Frontier(), []))
     ts: int = 0
-    touches: dict[str, str | None] = field(default_factory=dict)
+    touches: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
 
 async def recover(store: LogReads, key: Key, mark: str | None) -> tuple[State, str | None]:
@@ -46,7 +46,7 @@ async def recover(store: LogReads, key: Key, mark: str | None) -> tuple[State, s
     state = State(
         tree=tree,
         ts=leaf.micros(last[-1].event.at) if last else 0,
-        touches={event.touch: event.artifact for event in touches if event.touch},
+        touches={event.touch: leaf.touch_facts(event) for event in touches if event.touch},
     )
     return state, text
 

@@ -3,11 +3,14 @@ What happened to an artifact, told from its leaves; pure.
 
 - A touch is one entry from its ``touch.began`` to its ``touch.ended``; without an end it is
   open. Every other leaf is a fact: an entry of no length.
+- A ``touch.ended`` of the outcome "killed" is no end: it says when a successor noticed that the
+  process had died. Of the time in between nobody knows whether the processor was at work.
 - Before ``job.accepted`` an artifact is "unknown to us"; until ``artifact.stored`` it is
   "announced" (WhatsApp holds it); until ``artifact.destroyed`` it is "kept".
 - What a row declared of a processor's place stands beside what was observed of the connection
   (`compared`); nothing observed is said as such.
-- An instant belongs to a touch from its beginning to its end, both included.
+- An instant belongs to a touch from its beginning to its end, both included; a touch without a
+  recorded end is never said to have been under way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,7 @@ _STATES = {
     EventType.ARTIFACT_STORED: "kept",
     EventType.ARTIFACT_DESTROYED: "destroyed",
 }
+KILLED = "killed"
 _NOUNS = {
     "raw_audio": "recording",
     "redacted_transcript": "redacted transcript",
@@ -55,10 +59,12 @@ def whereabouts(artifact: str, at: datetime, leaves: Sequence[Leaf]) -> Whereabo
     turn = _turn([leaf.event for leaf in own], at)
     state = _STATES[turn.type] if turn else "unknown to us"
     touches = timeline([leaf for leaf in own if leaf.event.touch])
-    handling = tuple(entry for entry in touches if _covers(entry, at))
+    covering = [entry for entry in touches if _covers(entry, at)]
+    handling = tuple(entry for entry in covering if entry.ended)
+    unended = tuple(entry for entry in covering if not entry.ended)
     previous = max(
-        (entry for entry in touches if entry.ended and entry.ended < at),
-        key=lambda entry: entry.ended or at,
+        (entry for entry in touches if (over := _over(entry)) and over < at),
+        key=lambda entry: _over(entry) or at,
         default=None,
     )
     following = next((entry for entry in touches if entry.began > at), None)
@@ -70,9 +76,10 @@ def whereabouts(artifact: str, at: datetime, leaves: Sequence[Leaf]) -> Whereabo
         region=turn.region if turn and state == "kept" else None,
         basis=_basis(turn),
         handling=handling,
+        unended=unended,
         previous=previous,
         following=following,
-        sentence=f"{told}; {_handled(handling, at)}.{_next(following, at)}",
+        sentence=f"{told}; {_handled(handling, unended, at)}.{_next(following, at)}",
     )
 
 
@@ -115,9 +122,11 @@ def _observed(detail: Mapping[str, Any]) -> str:
 
 def _touch(began: Leaf, ended: Leaf | None) -> Entry:
     event = began.event
+    died = ended is not None and ended.event.outcome == KILLED
     return Entry(
         began=event.at,
-        ended=ended.event.at if ended else None,
+        ended=ended.event.at if ended and not died else None,
+        died_before=ended.event.at if ended and died else None,
         what=event.action or event.type,
         processor=event.processor,
         region=event.region,
@@ -143,8 +152,14 @@ def _fact(leaf: Leaf) -> Entry:
     )
 
 
+def _over(entry: Entry) -> datetime | None:
+    """Return when *entry* was over at the latest; None if nothing says that it is."""
+    return entry.ended or entry.died_before
+
+
 def _covers(entry: Entry, at: datetime) -> bool:
-    return entry.began <= at and (entry.ended is None or at <= entry.ended)
+    over = _over(entry)
+    return entry.began <= at and (over is None or at <= over)
 
 
 def _turn(events: Sequence[Event], at: datetime) -> Event | None:
@@ -191,23 +206,39 @@ def _destroyed(event: Event, at: datetime) -> str:
     return f"destroyed at {_short(event.at, at)} UTC by {methods} ({checked})"
 
 
-def _handled(handling: Sequence[Entry], at: datetime) -> str:
-    if not handling:
-        return "nobody was handling it"
-    return " and ".join(
+def _handled(handling: Sequence[Entry], unended: Sequence[Entry], at: datetime) -> str:
+    sure = [
         f"{_who(entry)} was handling it: {entry.what}, since {_short(entry.began, at)} UTC,"
         f" {_under(entry)}{_beside(entry)}"
         for entry in handling
-    )
+    ]
+    unsure = [
+        f"whether {_who(entry)} was handling it is unknown: {entry.what},"
+        f" began {_short(entry.began, at)} UTC, {_no_end(entry, at)}, {_under(entry)}"
+        f"{_beside(entry)}"
+        for entry in unended
+    ]
+    return " and ".join([*sure, *unsure]) or "nobody was handling it"
+
+
+def _no_end(entry: Entry, at: datetime) -> str:
+    if entry.died_before is None:
+        return "no end on record"
+    return f"no end on record, the process died before {_short(entry.died_before, at)} UTC"
 
 
 def _next(entry: Entry | None, at: datetime) -> str:
     if entry is None:
         return ""
-    until = f"to {_short(entry.ended, at)} UTC" if entry.ended else "UTC (no end recorded)"
+    if entry.ended is None:
+        return (
+            f" Next, {_who(entry)}: {entry.what}, began {_short(entry.began, at)} UTC,"
+            f" {_no_end(entry, at)}, {_under(entry)}{_beside(entry)}."
+        )
     return (
-        f" Next, from {_short(entry.began, at)} {until}, {_who(entry)} handled it:"
-        f" {entry.what}, {entry.outcome or 'open'}, {_under(entry)}{_beside(entry)}."
+        f" Next, from {_short(entry.began, at)} to {_short(entry.ended, at)} UTC,"
+        f" {_who(entry)} handled it: {entry.what}, {entry.outcome}, {_under(entry)}"
+        f"{_beside(entry)}."
     )
 
 

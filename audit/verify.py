@@ -10,7 +10,7 @@ PATH is an exported log (a directory in the C2SP tlog-tiles layout) or the proof
 - that the root of all entries (RFC 6962) is the signed one, and every tile agrees with them,
 - that each entry is canonical JSON of a known form, with times that never go back,
 - that the events of each artifact are a chain without gaps, and that every touch that ended
-  had begun,
+  had begun, with the same processor, region, action, decision, artifact, tenant, job and subject,
 - with ``--seen``, that the log extends a checkpoint that somebody kept elsewhere: nothing else
   shows that a log was cut back to an older, validly signed state.
 
@@ -62,6 +62,9 @@ _OPTIONAL: dict[str, type] = {
     **dict.fromkeys(("aprev", "artifact", "subject", "job", "touch", "action"), str),
     **dict.fromkeys(("processor", "region", "decision", "outcome"), str),
 }
+_TOUCH_FACTS = (
+    "artifact", "processor", "region", "action", "decision", "tenant", "job", "subject",
+)  # fmt: skip
 _TYPES = frozenset(
     f"{noun}.{verb}"
     for noun, verbs in {
@@ -217,7 +220,7 @@ class _Replay:
         self._size = 0
         self._ts = 0
         self._chains: dict[str, tuple[int, bytes]] = {}
-        self._touches: dict[str, str | None] = {}
+        self._touches: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = {"checkpoint", "vkey"}
 
     def run(self) -> None:
@@ -317,12 +320,13 @@ class _Replay:
         if leaf["type"] == "touch.began":
             if touch in self._touches:
                 raise Bad(where, f"{touch}: a touch that began before")
-            self._touches[str(touch)] = leaf.get("artifact")
+            self._touches[str(touch)] = _about(leaf)
         elif leaf["type"] == "touch.ended":
             if touch not in self._touches:
                 raise Bad(where, f"{touch}: a touch that never began, or ended before")
-            if self._touches.pop(touch) != leaf.get("artifact"):
-                raise Bad(where, f"{touch}: ended on another artifact than it began on")
+            began = self._touches.pop(str(touch))
+            if other := [name for name, value in _about(leaf).items() if value != began[name]]:
+                raise Bad(where, f"{touch}: ended with another {other[0]} than it began with")
 
     def _look_for_others(self) -> None:
         if self._touches and self._verdict.ok:
@@ -348,6 +352,11 @@ def parse_leaf(data: bytes, where: str) -> dict[str, Any]:
         raise Bad(where, "is not JSON of the canonical subset") from None
     _check_form(leaf, where)
     return dict(leaf)
+
+
+def _about(leaf: dict[str, Any]) -> dict[str, Any]:
+    """Return what a touch is about: both of its leaves say the same."""
+    return {name: leaf.get(name) for name in _TOUCH_FACTS}
 
 
 def _check_form(leaf: Any, where: str) -> None:

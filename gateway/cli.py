@@ -131,10 +131,18 @@ def where_command(
     config: Config = None,
     as_json: AsJson = False,  # noqa: FBT002 - typer reads the default
 ) -> int:
-    """Say where a recording was at a time, and which processor touched it."""
+    """
+    Say where a recording was at a time, and which processor touched it.
+
+    Of a job (j_) or a touch (t_): one answer for each artifact that its log entries name.
+    """
     shelf = stores.shelf(load(config))
     found = asyncio.run(inspect.where(shelf, ident, inspect.moment(at)))
-    print(to_json(asdict(found)) if as_json else found.sentence)
+    if as_json:
+        rows = [asdict(each) for each in found]
+        print(to_json(rows[0] if found[0].artifact == ident else rows))
+    else:
+        print("\n".join(each.sentence for each in found))
     return 0
 
 
@@ -496,7 +504,10 @@ def _table(entries: Sequence[Entry]) -> str:
 
 def _span(entry: Entry) -> str:
     began = entry.began.isoformat(sep=" ", timespec="milliseconds")
+    if entry.died_before is not None:
+        noticed = entry.died_before.isoformat(sep=" ", timespec="milliseconds")
+        return f"{began} .. no end on record, the process died before {noticed}"
     if entry.ended is None:
-        return f"{began} .. open"
+        return f"{began} .. no end on record"
     took_ms = (entry.ended - entry.began).total_seconds() * 1000
     return f"{began} +{took_ms:.0f} ms" if took_ms else began

@@ -50,10 +50,19 @@ async def leaves(trail: Quarters, ident: str) -> list[Leaf]:
     return found
 
 
-async def where(shelf: Shelf, ident: str, at: datetime) -> Whereabouts:
-    """Return where artifact *ident* was at *at*, and who handled it."""
+async def where(shelf: Shelf, ident: str, at: datetime) -> list[Whereabouts]:
+    """
+    Return where what *ident* names was at *at*, and who handled it.
+
+    An artifact gives one answer; a job or a touch one for each artifact that its leaves name, in
+    the order in which the log came to know them. Raises `NotInLogError` where there is none.
+    """
     async with await Trail.read(shelf) as trail:
-        return timeline.whereabouts(ident, at, await leaves(trail, ident))
+        found = await leaves(trail, ident)
+        named = dict.fromkeys(leaf.event.artifact for leaf in found if leaf.event.artifact)
+        if not named:
+            raise NotInLogError(f"{ident}: its leaves name no artifact (vocustody timeline)")
+        return [timeline.whereabouts(each, at, await trail.leaves(artifact=each)) for each in named]
 
 
 async def entries(shelf: Shelf, ident: str) -> tuple[Entry, ...]:

@@ -144,6 +144,42 @@ async def test_an_unacceptable_event_fails_its_own_producer_only(log: Log, event
     assert note.verify(await log.checkpoint(), log.key).size == 5
 
 
+_OTHER = {
+    "action": "fetch",
+    "artifact": "a_other",
+    "decision": "d_other",
+    "job": "j_other",
+    "processor": "stt.example.us-east",
+    "region": "us-east",
+    "subject": "s_other",
+    "tenant": "klinik",
+}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("fact", sorted(_OTHER))
+async def test_a_touch_ends_as_what_it_began(place: Place, fact: str, *, restarted: bool) -> None:
+    """Else the log would name one processor for the beginning and another for the end."""
+    about = {"job": "j_1", "subject": "s_1"}
+    log = await place.open()
+    await log.append(an_event(EventType.TOUCH_BEGAN, **about))
+    if restarted:
+        await log.close()
+        log = await place.open()
+
+    with pytest.raises(EventError, match=f"^{fact}: t_1 began with another one$"):
+        await log.append(an_event(EventType.TOUCH_ENDED, **about | {fact: _OTHER[fact]}))
+    with pytest.raises(EventError):
+        await log.append(an_event(EventType.TOUCH_ENDED, **about | {fact: None}))
+    receipt = await log.append(an_event(EventType.TOUCH_ENDED, id="the-end", **about))
+    another = an_event(EventType.TOUCH_ENDED, id="the-end", **about | {fact: _OTHER[fact]})
+    with pytest.raises(EventError, match="names another event"):
+        await log.append(another)
+
+    assert receipt.index == 1
+    await log.close()
+
+
 async def test_time_never_goes_back_and_the_skew_is_told(place: Place) -> None:
     """A clock that was set back must not make later evidence look earlier, restart or not."""
     log = await place.open()
@@ -172,7 +208,7 @@ async def test_unended_touches_are_found_after_a_restart(place: Place) -> None:
 
     assert [each.event.touch for each in await log.unended()] == ["t_1", "t_2"]
     assert [each.event.touch for each in await log.unended("j_1")] == ["t_1"]
-    await log.append(an_event(EventType.TOUCH_ENDED, touch="t_1", outcome="killed"))
+    await log.append(an_event(EventType.TOUCH_ENDED, touch="t_1", job="j_1", outcome="killed"))
     assert [each.event.touch for each in await log.unended()] == ["t_2"]
     await log.close()
 

@@ -69,17 +69,17 @@ _STORY = _leaves(
             "At 2026-11-19 14:01:02 UTC the recording a_1 was kept sealed in eu-central (cell of"
             " fernruf); stt.example.eu-central (eu-central) was handling it: transcribe, since"
             " 14:01:02 UTC, under decision d_1 (declared nothing; observed host stt.example, peer"
-            " unknown, TLS not seen (tunnel), bytes out unknown). Next, from 14:01:20 UTC (no end"
-            " recorded), stt.example.eu-central (eu-central) handled it: transcribe, open, under no"
-            " decision."
+            " unknown, TLS not seen (tunnel), bytes out unknown). Next, stt.example.eu-central"
+            " (eu-central): transcribe, began 14:01:20 UTC, no end on record, under no decision."
             ),
         ),
         (
             86_400, "destroyed", None, "observed",
             (
             "At 2026-11-20 14:00:00 UTC the recording a_1 was no more: destroyed at 14:00:00 UTC"
-            " by object-deleted and key-destroyed (verified); stt.example.eu-central (eu-central)"
-            " was handling it: transcribe, since 2026-11-19 14:01:20 UTC, under no decision."
+            " by object-deleted and key-destroyed (verified); whether stt.example.eu-central"
+            " (eu-central) was handling it is unknown: transcribe, began 2026-11-19 14:01:20 UTC,"
+            " no end on record, under no decision."
             ),
         ),
     ],
@@ -191,24 +191,71 @@ def test_a_timeline_pairs_touches_and_keeps_open_ones() -> None:
     assert (lines[3].ended, lines[3].outcome) == (None, None)
 
 
+_KILLED = _leaves(
+    (_T.ARTIFACT_STORED, 10, {"region": "eu-central", "detail": {"kind": "raw_audio"}}),
+    (_T.TOUCH_BEGAN, 62, {"touch": "t_1"}),
+    (_T.TOUCH_ENDED, 123, {"touch": "t_1", "outcome": "killed"}),
+    (_T.TOUCH_BEGAN, 124, {"touch": "t_2"}),
+    (_T.TOUCH_ENDED, 125, {"touch": "t_2"}),
+)
+
+
+def test_nobody_is_said_to_handle_what_a_dead_process_left_open() -> None:
+    """Its successor noticed a minute later; that minute was nobody's, as far as anybody knows."""
+    answer = whereabouts("a_1", START + timedelta(seconds=90), _KILLED)
+
+    assert (answer.handling, len(answer.unended)) == ((), 1)
+    assert answer.sentence == (
+        "At 2026-11-19 14:01:30 UTC the recording a_1 was kept sealed in eu-central (cell of"
+        " fernruf); whether stt.example.eu-central (eu-central) was handling it is unknown:"
+        " transcribe, began 14:01:02 UTC, no end on record, the process died before 14:02:03 UTC,"
+        " under decision d_1. Next, from 14:02:04 to 14:02:05 UTC, stt.example.eu-central"
+        " (eu-central) handled it: transcribe, done, under decision d_1."
+    )
+
+
+def test_a_dead_processs_touch_has_no_end_in_a_timeline_either() -> None:
+    """When the successor came is not when the processor was done."""
+    (_, killed, _) = timeline(_KILLED)
+
+    assert (killed.ended, killed.outcome) == (None, "killed")
+    assert killed.died_before == START + timedelta(seconds=123)
+
+
+def test_before_and_after_a_dead_processs_touch_it_is_told_as_such() -> None:
+    """A glance at the next one must not turn the killed one into work that was done."""
+    before = whereabouts("a_1", START + timedelta(seconds=20), _KILLED)
+    after = whereabouts("a_1", START + timedelta(seconds=123.5), _KILLED)
+
+    assert before.sentence.endswith(
+        "nobody was handling it. Next, stt.example.eu-central (eu-central): transcribe, began"
+        " 14:01:02 UTC, no end on record, the process died before 14:02:03 UTC, under decision d_1."
+    )
+    assert (after.handling, after.unended) == ((), ())
+    assert after.previous is not None
+    assert after.previous.outcome == "killed"
+
+
 _spans = st.lists(
-    st.tuples(st.integers(0, 60), st.one_of(st.none(), st.integers(0, 20))), max_size=8
+    st.tuples(st.integers(0, 60), st.one_of(st.none(), st.integers(0, 20)), st.booleans()),
+    max_size=8,
 )
 
 
 @given(_spans, st.integers(-5, 90), st.lists(st.integers(0, 80), max_size=3, min_size=0))
 def test_every_instant_gets_the_answer_of_a_slow_reader(
-    spans: list[tuple[int, int | None]], instant: int, turns: list[int]
+    spans: list[tuple[int, int | None, bool]], instant: int, turns: list[int]
 ) -> None:
     """The answer must equal going through the leaves with a finger, for any instant."""
     told: list[tuple[EventType, float, dict[str, Any]]] = []
     kinds = [_T.JOB_ACCEPTED, _T.ARTIFACT_STORED, _T.ARTIFACT_DESTROYED]
     moments = dict(zip(kinds, sorted(turns), strict=False))
     told += [(kind, at, {"job": "j_1", "region": "eu-central"}) for kind, at in moments.items()]
-    for n, (began, length) in enumerate(spans):
+    for n, (began, length, killed) in enumerate(spans):
         told.append((_T.TOUCH_BEGAN, began, {"touch": f"t_{n}"}))
         if length is not None:
-            told.append((_T.TOUCH_ENDED, began + length, {"touch": f"t_{n}"}))
+            how = {"touch": f"t_{n}", "outcome": "killed" if killed else "done"}
+            told.append((_T.TOUCH_ENDED, began + length, how))
     told.append((_T.TOUCH_BEGAN, instant, {"touch": "t_other", "artifact": "a_2"}))
     leaves = _leaves(*sorted(told, key=lambda each: (each[1], each[0] is _T.TOUCH_ENDED)))
     if not (turns or spans):
@@ -216,9 +263,11 @@ def test_every_instant_gets_the_answer_of_a_slow_reader(
 
     answer = whereabouts("a_1", START + timedelta(seconds=instant), leaves)
 
-    under_way = sorted(b for b, n in spans if b <= instant and (n is None or instant <= b + n))
-    over = [b + n for b, n in spans if n is not None and b + n < instant]
-    ahead = [b for b, _ in spans if b > instant]
+    covering = [(b, n, k) for b, n, k in spans if b <= instant and (n is None or instant <= b + n)]
+    under_way = sorted(b for b, n, killed in covering if n is not None and not killed)
+    unsure = sorted(b for b, n, killed in covering if n is None or killed)
+    over = [b + n for b, n, _ in spans if n is not None and b + n < instant]
+    ahead = [b for b, _, _ in spans if b > instant]
     reached = [kind for kind, at in moments.items() if at <= instant]
     states = {None: "unknown to us", kinds[0]: "announced", kinds[1]: "kept", kinds[2]: "destroyed"}
 
@@ -226,6 +275,8 @@ def test_every_instant_gets_the_answer_of_a_slow_reader(
         return float((at - START).total_seconds())
 
     assert [seconds(each.began) for each in answer.handling] == under_way
-    assert (answer.previous and seconds(answer.previous.ended)) == (max(over) if over else None)
+    assert [seconds(each.began) for each in answer.unended] == unsure
+    before = answer.previous and (answer.previous.ended or answer.previous.died_before)
+    assert (before and seconds(before)) == (max(over) if over else None)
     assert (answer.following and seconds(answer.following.began)) == (min(ahead) if ahead else None)
     assert answer.state == states[reached[-1] if reached else None]

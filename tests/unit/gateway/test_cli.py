@@ -169,6 +169,22 @@ def test_json_and_text_tell_the_same(cell: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["sentence"] == sentence
 
 
+@pytest.mark.parametrize("ident", [JOB])
+def test_where_a_job_was_is_answered_for_its_recording(
+    cell: Path, ident: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its timeline has entries: "no leaf speaks of it" would be untrue."""
+    asked = ["where", ident, "--at", AT.isoformat(), "--config", str(cell)]
+
+    assert cli.main(asked) == 0
+    sentence = capsys.readouterr().out.strip()
+    assert cli.main([*asked, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+
+    assert found["artifact"] == ARTIFACT
+    assert found["sentence"] == sentence
+
+
 def test_verify_needs_no_settings(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An auditor has the log and nothing else: 0 held, 1 a finding, 2 nothing to verify."""
     assert cli.main(["export-log", "pack", "--config", str(cell)]) == 0
