@@ -149,8 +149,22 @@ class ChannelBusyError(ChannelError):
         self.retry_after = retry_after
 
 
+class AccountFaultError(ChannelError):
+    """
+    WhatsApp, or the way to it, refuses the operator's account or settings, whoever the person is.
+
+    Nothing was done; the same call works once the account is mended, and then not only this one.
+    *word* says what is wrong, in letters; *wait_s* for how long nobody needs to ask again.
+    """
+
+    def __init__(self, code: str, *, word: str = "account", wait_s: float = 0.0) -> None:
+        super().__init__(code)
+        self.word = word
+        self.wait_s = wait_s
+
+
 class ChannelRefusedError(ChannelError):
-    """WhatsApp refused for good: a wrong parameter, a closed window, a missing permission."""
+    """WhatsApp refused for good: a wrong parameter, a closed window."""
 
 
 class ChannelUnknownError(ChannelError):

@@ -6,7 +6,8 @@ Replies, sent at most once each, although WhatsApp has no idempotency key.
 - Found *attempted* and not *sent*, it may or may not have arrived. It is settled by a status
   that carries our opaque id. If none comes within the grace time, it is sent once more and
   marked as a possible duplicate; a second doubt goes to a human.
-- "Nothing was sent" (`ChannelBusyError`) makes it *intended* again; a refusal makes it *failed*.
+- "Nothing was sent" (`ChannelBusyError`, `AccountFaultError`) makes it *intended* again; a
+  refusal makes it *failed*.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from audit.errors import AppendError
 from audit.model import Event, EventType
 from gateway import crashpoint, db
 from gateway.errors import (
+    AccountFaultError,
     ChannelBusyError,
     ChannelError,
     ChannelRefusedError,
@@ -171,7 +173,7 @@ async def _post(
             ) as (_, passage):
                 left = True
                 await send(reply, passage)
-    except ChannelBusyError:
+    except (AccountFaultError, ChannelBusyError):
         await _mark(note, reply, ports, state=State.INTENDED)
         raise
     except AppendError:

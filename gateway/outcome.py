@@ -2,8 +2,9 @@
 What an error means for a job: one table from exception class to outcome.
 
 - RETRY: nothing was decided or sent; the same work may succeed later, a few times.
-- WAIT: something else must happen first: a consent, a status, or a part of ours (database,
-  trail, keyring, objects, policy engine) coming back. It costs the job no attempt.
+- WAIT: something else must happen first: a consent, a status, the operator's account at WhatsApp
+  being mended, or a part of ours (database, trail, keyring, objects, policy engine) coming back.
+  It costs the job no attempt.
 - REFUSE: a final no by law, policy or WhatsApp; the job ends and says so.
 - HAND_OVER: what was worth retrying was retried in vain, or a key is lost; a human goes on.
 - BURY: a fault of ours or a hostile input; the job goes to the dead letters and to a human.
@@ -18,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.errors import AppendError, StoreError
 from gateway.dialogue import Trouble
 from gateway.errors import (
+    AccountFaultError,
     AudioBusyError,
     AudioError,
     AudioRefusedError,
@@ -66,6 +68,7 @@ class Outcome(StrEnum):
 
 
 TABLE: dict[type[BaseException], Outcome] = {
+    AccountFaultError: Outcome.WAIT,
     AppendError: Outcome.WAIT,
     AudioBusyError: Outcome.RETRY,
     ChannelBusyError: Outcome.RETRY,

@@ -1,7 +1,8 @@
 """
-What the Graph API's answers mean for the caller, by Graph's error code.
+What the Graph API's answers mean for the caller; the table of codes is `gateway.whatsapp.codes`.
 
 - *Busy*: Graph says that it did nothing and that a later call may work.
+- *Account*: Graph refuses the operator's account, token or settings; so it does nothing either.
 - *Refused*: the same call will never work.
 - *Unknown*: the request left and nothing says what became of it. Graph's "unknown error"
   (1, 131000) and any 5xx without a code count here: WhatsApp has no idempotency key, so a
@@ -9,8 +10,6 @@ What the Graph API's answers mean for the caller, by Graph's error code.
 
 Graph's messages and details may quote the number or the text, so they are never read. The
 ``fbtrace_id``, which Meta's support asks for, travels as a note on the exception.
-
-Codes: Meta, "WhatsApp Cloud API error codes".
 """
 
 import re
@@ -22,17 +21,17 @@ from typing import Any
 import httpx2
 
 from gateway.errors import (
+    AccountFaultError,
     ChannelBusyError,
     ChannelError,
     ChannelRefusedError,
     ChannelUnknownError,
     PayloadError,
 )
-from gateway.whatsapp import strict
+from gateway.whatsapp import codes, strict
+from gateway.whatsapp.codes import Means
+from gateway.whatsapp.connection import RefusedAddressError
 
-BUSY = frozenset({2, 4, 80007, 130429, 131016, 131056, 131057})
-UNKNOWN = frozenset({1, 131000})
-PAIR_LIMIT = 131056
 PAIR_PAUSE_S = 6.0  # one message each 6 s to one person
 MAX_RETRY_AFTER_S = 3_600.0
 
@@ -52,37 +51,39 @@ def error(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> C
     """Return the error that an unsuccessful answer stands for."""
     found = body.get("error")
     detail = found if isinstance(found, dict) else {}
-    code = detail.get("code")
-    if not isinstance(code, int) or isinstance(code, bool):
-        code = None
-    made = _classify(status, code, headers)
+    code, subcode = (_number(detail.get(name)) for name in ("code", "error_subcode"))
+    made = _classify(status, code, subcode, headers)
     trace = detail.get("fbtrace_id")
     if isinstance(trace, str) and _TRACE.fullmatch(trace):
         made.add_note(f"fbtrace_id={trace}")
     return made
 
 
-def _classify(status: int, code: int | None, headers: Mapping[str, str]) -> ChannelError:
-    word = f"http.{status}" if code is None else str(code)
-    if code in BUSY or (code is None and status == HTTPStatus.TOO_MANY_REQUESTS):
-        return ChannelBusyError(word, retry_after=_pause(code, headers))
-    if code in UNKNOWN or (code is None and not _is_refusal(status)):
-        return ChannelUnknownError(word)
-    return ChannelRefusedError(word)
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _is_refusal(status: int) -> bool:
-    return (
-        HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-        and status != HTTPStatus.REQUEST_TIMEOUT
-    )
+def _classify(
+    status: int, code: int | None, subcode: int | None, headers: Mapping[str, str]
+) -> ChannelError:
+    told = f"http.{status}" if code is None else str(code)
+    meaning = codes.meaning(status, code, subcode)
+    match meaning.means:
+        case Means.ACCOUNT:
+            return AccountFaultError(told, word=meaning.word)
+        case Means.BUSY:
+            return ChannelBusyError(told, retry_after=_pause(code, headers))
+        case Means.REFUSED:
+            return ChannelRefusedError(told)
+        case Means.UNKNOWN:
+            return ChannelUnknownError(told)
 
 
 def _pause(code: int | None, headers: Mapping[str, str]) -> float:
     asked = headers.get("retry-after", "")
     if _WHOLE_SECONDS.fullmatch(asked):
         return min(float(asked), MAX_RETRY_AFTER_S)
-    return PAIR_PAUSE_S if code == PAIR_LIMIT else 0.0
+    return PAIR_PAUSE_S if code == codes.PAIR_LIMIT else 0.0
 
 
 @contextmanager
@@ -90,6 +91,8 @@ def translated() -> Iterator[None]:
     """Turn httpx2's errors into ours: Busy when nothing left, else Unknown."""
     try:
         yield
+    except RefusedAddressError:  # no setting or row of the registry lets us out to there
+        raise AccountFaultError("egress.refused", word="account.egress") from None
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
         raise ChannelBusyError("no_connection") from None
     except (httpx2.HTTPError, TimeoutError):

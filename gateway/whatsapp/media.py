@@ -5,6 +5,8 @@ Fetching a voice note from WhatsApp, and having WhatsApp delete it.
 - The URL comes from outside, so it is treated as hostile: https, a host that is listed exactly,
   no user name, no IP literal, no redirect. The token goes nowhere else.
 - At most `MAX_BYTES` are read, within `DEADLINE_S` in all, and without content decoding.
+- A host that no setting lists, and a token that is refused, are the operator's to mend
+  (`AccountFaultError`): the recording has no fault.
 - Length and SHA-256 must agree with what the metadata says, and SHA-256 with the webhook.
 
 Source: Meta, "Media" (WhatsApp Cloud API). Trusted for the bytes it hands out, not for how many.
@@ -21,6 +23,7 @@ from io import BytesIO
 import httpx2
 
 from gateway.errors import (
+    AccountFaultError,
     ChannelRefusedError,
     MediaGoneError,
     MediaRefusedError,
@@ -79,13 +82,14 @@ class Media:
             MediaGoneError: WhatsApp has it no more, or not for this number.
             MediaRefusedError: the URL or the content is not what it must be.
             ChannelBusyError: throttled, slow or unreachable; the same call may work later.
-            ChannelRefusedError: the token is not accepted.
+            AccountFaultError: the token is not accepted, or the host not listed.
+            ChannelRefusedError: Graph refuses the request itself.
         """
         try:
             with answers.repeatable(), answers.translated():
                 async with asyncio.timeout(self._deadline_s):
                     return await self._fetch(note, passage)
-        except ChannelRefusedError as exc:
+        except (AccountFaultError, ChannelRefusedError) as exc:
             raise _media_error(exc) from None
 
     async def delete(self, media_id: str, *, passage: Passage = INSIDE) -> None:
@@ -94,7 +98,7 @@ class Media:
             with answers.repeatable(), answers.translated():
                 async with asyncio.timeout(self._deadline_s):
                     answers.read(await self._call("DELETE", media_id, passage))
-        except ChannelRefusedError as exc:
+        except (AccountFaultError, ChannelRefusedError) as exc:
             raise _media_error(exc) from None
 
     async def _fetch(self, note: VoiceNote, passage: Passage) -> Fetched:
@@ -147,7 +151,7 @@ class Media:
                 content = await _read(answer)
                 observed = _observe(answer)
         except RefusedAddressError:
-            raise MediaRefusedError("media.address") from None
+            raise AccountFaultError("media.address", word="account.media_host") from None
         if len(content) != described.size:
             raise MediaRefusedError("media.length")
         if sha256(content).digest() != described.sha256:
@@ -156,13 +160,20 @@ class Media:
 
 
 def checked(url: str, account: Account) -> httpx2.URL:
-    """Return *url* parsed once, for checks and request alike; raise `MediaRefusedError`."""
+    """
+    Return *url* parsed once, for checks and request alike.
+
+    Raises `MediaRefusedError` for what is no such URL, and `AccountFaultError` for a host that no
+    setting lists: WhatsApp gives the same one out for every note.
+    """
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL:
         raise MediaRefusedError("media.url") from None
-    if parsed.userinfo or parsed.netloc.decode() not in account.media_hosts:
+    if parsed.userinfo:
         raise MediaRefusedError("media.host")
+    if parsed.netloc.decode() not in account.media_hosts:
+        raise AccountFaultError("media.host", word="account.media_host")
     literal = _is_literal(parsed.host)
     simulated = account.development and literal and ipaddress.ip_address(parsed.host).is_loopback
     if not simulated and (parsed.scheme != "https" or literal):
@@ -210,6 +221,7 @@ def _observe(answer: httpx2.Response) -> Observed:
     )
 
 
-def _media_error(exc: ChannelRefusedError) -> Exception:
+def _media_error(exc: AccountFaultError | ChannelRefusedError) -> Exception:
+    # Graph says alike of an object that is gone, and of one that is another number's.
     gone = (NO_SUCH_OBJECT, *(f"http.{status}" for status in _GONE))
     return MediaGoneError(exc.code) if exc.code in gone else exc

@@ -47,8 +47,9 @@ class Graph:
 
     Each call leaves by its *passage* (`gateway.whatsapp.connection`).
 
-    Every method raises `ChannelBusyError` (nothing was sent), `ChannelRefusedError` (never
-    will be) or, for messages to a person, `ChannelUnknownError` (may have been).
+    Every method raises `ChannelBusyError` (nothing was sent), `AccountFaultError` (nothing will
+    be, until the account is mended), `ChannelRefusedError` (never will be) or, for messages to a
+    person, `ChannelUnknownError` (may have been).
     """
 
     def __init__(

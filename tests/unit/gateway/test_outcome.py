@@ -33,6 +33,7 @@ MEANS: dict[BaseException, Outcome] = {
     CustodyError(): Outcome.WAIT,
     ProcessorBusyError(): Outcome.RETRY,
     errors.AudioBusyError("a"): Outcome.RETRY,
+    errors.AccountFaultError("190"): Outcome.WAIT,
     errors.ChannelBusyError("a"): Outcome.RETRY,
     errors.UndecidedError(("engine.late",)): Outcome.WAIT,
     errors.ConsentNeededError(("consent.missing",)): Outcome.WAIT,

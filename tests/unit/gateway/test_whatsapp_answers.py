@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from gateway.errors import (
+    AccountFaultError,
     ChannelBusyError,
     ChannelError,
     ChannelRefusedError,
@@ -28,16 +29,23 @@ def graph_answer(code: int, status: int, **headers: str) -> httpx2.Response:
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [
-        *((code, 401, ChannelRefusedError) for code in (0, 190)),
-        *((code, 403, ChannelRefusedError) for code in (3, 10, 200, 299, 131005)),
+        *((code, 401, AccountFaultError) for code in (0, 102, 190, 2500)),
+        *((code, 403, AccountFaultError) for code in (3, 10, 200, 299, 131005)),
+        *((code, 400, AccountFaultError) for code in (33, 131037, 131042, 131045, 133010)),
         *((code, 429, ChannelBusyError) for code in (4, 80007, 130429, 131056)),
-        *((code, 429, ChannelRefusedError) for code in (131048, 131064)),
+        *((code, 429, AccountFaultError) for code in (613, 131048, 131064)),
         *((code, 503, ChannelBusyError) for code in (2, 131016, 131057)),
+        (133004, 503, AccountFaultError),
         *((code, 500, ChannelUnknownError) for code in (1, 131000)),
         *((code, 400, ChannelRefusedError) for code in (100, 131008, 131009, 131047, 131062)),
         *((code, 400, ChannelRefusedError) for code in (131021, 131026, 131030, 131051, 131053)),
-        *((code, 403, ChannelRefusedError) for code in (368, 131031, 130497)),
+        *((code, 403, AccountFaultError) for code in (368, 131031)),
+        (130497, 403, ChannelRefusedError),
         (999_999, 400, ChannelRefusedError),
+        (999_999, 401, AccountFaultError),
+        (999_999, 403, AccountFaultError),
+        (999_999, 429, ChannelBusyError),
+        (999_999, 500, ChannelUnknownError),
     ],
 )
 def test_each_code_means_one_thing(code: int, status: int, error: type[ChannelError]) -> None:
@@ -51,8 +59,11 @@ def test_each_code_means_one_thing(code: int, status: int, error: type[ChannelEr
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (301, ChannelRefusedError),
-        (404, ChannelRefusedError),
+        (301, AccountFaultError),
+        (400, ChannelRefusedError),
+        (401, AccountFaultError),
+        (403, AccountFaultError),
+        (404, AccountFaultError),
         (408, ChannelUnknownError),
         (429, ChannelBusyError),
         (500, ChannelUnknownError),

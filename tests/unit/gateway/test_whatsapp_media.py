@@ -11,8 +11,8 @@ from support.graph import account, ogg
 
 from gateway.demo.graph import DROP, Fault, GraphWorld, Stored, Trick, refusal, wire
 from gateway.errors import (
+    AccountFaultError,
     ChannelBusyError,
-    ChannelRefusedError,
     MediaGoneError,
     MediaRefusedError,
 )
@@ -117,10 +117,16 @@ async def test_a_url_off_the_list_is_never_requested(
         http.event_hooks["request"] = [remember]
         listed = frozenset({"lookaside.fbsbx.com"})
         source = Media(http, account(graph, media_hosts=listed))
-        with pytest.raises(MediaRefusedError):
+        with pytest.raises((AccountFaultError, MediaRefusedError)):
             await source.fetch(note(item))
 
     assert requested == [f"/v25.0/{item.id}"]
+
+
+def test_a_host_that_no_setting_lists_is_not_the_notes_fault() -> None:
+    """Meta moves its media; every note after that would be refused as unreadable."""
+    with pytest.raises(AccountFaultError, match=r"media\.host"):
+        media.checked("https://media.elsewhere.example/a/?mid=1", LISTED)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,7 @@ async def test_a_listed_name_that_is_not_public_gets_no_connection(
         Grant(processor="msg.here", decision="d_1", touch="t_1", hosts=hosts, seconds=9)
     )
     async with connection.client() as http:
-        with pytest.raises(MediaRefusedError, match=r"media\.address"):
+        with pytest.raises(AccountFaultError, match=r"media\.address"):
             await Media(http, listed).fetch(note(item), passage=passage)
 
     assert asked == ["media.example"]
@@ -343,13 +349,13 @@ async def test_media_older_than_its_id_is_gone(
 @pytest.mark.parametrize(
     ("operation", "fault", "error"),
     [
-        ("media.get", refusal(190, 401), ChannelRefusedError),
+        ("media.get", refusal(190, 401), AccountFaultError),
         ("media.get", refusal(80007, 429), ChannelBusyError),
         ("media.get", refusal(131000, 500), ChannelBusyError),
         ("media.get", Fault(accept=False, status=503), ChannelBusyError),
         ("media.get", Fault(accept=False, status=404), MediaGoneError),
         ("media.get", DROP, ChannelBusyError),
-        ("cdn", Fault(accept=False, status=401), ChannelRefusedError),
+        ("cdn", Fault(accept=False, status=401), AccountFaultError),
         ("cdn", Fault(accept=False, status=429), ChannelBusyError),
         ("cdn", Fault(accept=False, status=502), ChannelBusyError),
         ("cdn", DROP, ChannelBusyError),

@@ -19,6 +19,7 @@ from gateway.demo.graph import (
     refusal,
 )
 from gateway.errors import (
+    AccountFaultError,
     ChannelBusyError,
     ChannelError,
     ChannelRefusedError,
@@ -214,7 +215,7 @@ async def test_the_limits_themselves_are_allowed(
         pytest.param(Fault(accept=False, status=502), ChannelUnknownError, 0, id="502"),
         pytest.param(refusal(131056, 429), ChannelBusyError, 0, id="pair-rate"),
         pytest.param(refusal(131016, 503), ChannelBusyError, 0, id="overloaded"),
-        pytest.param(refusal(190, 401), ChannelRefusedError, 0, id="token"),
+        pytest.param(refusal(190, 401), AccountFaultError, 0, id="token"),
     ],
 )
 async def test_doubt_is_told_apart_from_failure(
