@@ -152,6 +152,7 @@ async def _destroyed(kept: Artifact, ports: Ports, *, reason: str = WITHDRAWN) -
     try:
         await ports.custody.destroy(kept, reason=reason)
     except CustodyError:  # under a hold, unless another one destroyed it meanwhile
-        await ports.custody.hasten([kept.label.artifact])  # it goes when that is over
+        # It goes when that is over.
+        await ports.custody.hasten([kept.label.artifact], reason=reason)
         return await ports.custody.describe(kept.label.artifact) is None
     return True

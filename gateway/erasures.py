@@ -26,7 +26,7 @@ from gateway import crashpoint, erasure, holdings, log, record, tombstones
 from gateway.erasure import RESTORE, SOFT, TRIED_AGAIN_AFTER, Erasure, Facts, Scope
 from gateway.errors import JournalError
 from gateway.holdings import KEPT_AS_PROOF, Holdings
-from gateway.jobs import ERASED, micros
+from gateway.jobs import ERASED, REVOKED, WITHDRAWN, micros
 from gateway.ports import Ports
 from gateway.schema import aliases
 from gateway.tombstones import STANDS_FOR, Journal, Stone
@@ -34,6 +34,9 @@ from vault import roll
 from vault.erasure import Copy, Fate, Method, Result
 from vault.errors import CustodyError, VaultError
 from vault.model import Artifact
+
+REASONS = {Scope.CONSENT: WITHDRAWN, Scope.PERSON: ERASED, Scope.RECORDING: REVOKED}
+"""What the log says of an artifact that goes with an erasure, whoever destroys it."""
 
 AT_ONCE = 16  # artifacts destroyed, or erasures executed again, at a time
 
@@ -256,9 +259,10 @@ class Erasures:
         began, facts = self.ports.now(), one.facts
         gate = asyncio.Semaphore(AT_ONCE)
         kept = await self._kept(one)
-        tried = await asyncio.gather(*(self._destroyed(each, gate) for each in kept))
+        reason = REASONS[one.scope]
+        tried = await asyncio.gather(*(self._destroyed(each, reason, gate) for each in kept))
         held = {ident for ident in tried if ident is not None}
-        await self.ports.custody.hasten(sorted(held))
+        await self.ports.custody.hasten(sorted(held), reason=reason)
         await record.destructions(self.ports)
         for copy in facts.found:
             if copy.store.startswith("objects:"):
@@ -315,12 +319,12 @@ class Erasures:
         whole = one.facts.subjects or (one.subject,)
         return [each for subject in whole for each in await self.ports.custody.of_subject(subject)]
 
-    async def _destroyed(self, kept: Artifact, gate: asyncio.Semaphore) -> str | None:
+    async def _destroyed(self, kept: Artifact, reason: str, gate: asyncio.Semaphore) -> str | None:
         """Destroy *kept*, or return its id if a hold keeps it; any other failure is raised."""
         ident = kept.label.artifact
         async with gate:
             with contextlib.suppress(CustodyError):
-                await self.ports.custody.destroy(kept, reason=ERASED)
+                await self.ports.custody.destroy(kept, reason=reason)
                 return None
             if await self.ports.custody.held(ident):
                 return ident

@@ -158,9 +158,9 @@ class Custody:
         rows = await ledger.among(self.engine, artifacts)
         return tuple((row.id, row.object_name) for row in rows)
 
-    async def hasten(self, artifacts: Sequence[str]) -> None:
-        """Let the clocks of *artifacts* run out now; a hold that is on them goes first."""
-        await ledger.hasten(self.engine, artifacts, int(self.now().timestamp()))
+    async def hasten(self, artifacts: Sequence[str], *, reason: str) -> None:
+        """Let the clocks of *artifacts* run out now, for *reason*; a hold on them goes first."""
+        await ledger.hasten(self.engine, artifacts, int(self.now().timestamp()), reason)
 
     async def destroy(
         self, artifact: Artifact, *, reason: str, lease: str | None = None
@@ -194,7 +194,8 @@ class Custody:
         """
         Destroy up to `ledger.MOST_NAMED` of *artifacts* as `destroy` does, and return the proofs.
 
-        What is held, or could not be deleted, is not among them and stays due.
+        What somebody hastened goes for their reason, the rest for *reason*. What is held, or
+        could not be deleted, is not among them and stays due.
         """
         rows = await ledger.begin_ends(self.engine, artifacts)
         gate = asyncio.Semaphore(AT_ONCE)
@@ -204,7 +205,11 @@ class Custody:
             {row.subject for row in rows}, {row.epoch for row in rows}
         )
         stones = [
-            self._stone(row, reason, shredded=row.subject in subjects or row.epoch in epochs)
+            self._stone(
+                row,
+                row.reason or reason,
+                shredded=row.subject in subjects or row.epoch in epochs,
+            )
             for row in rows
         ]
         written = await ledger.ends(self.engine, stones, lease=lease)

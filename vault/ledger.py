@@ -168,15 +168,20 @@ async def keep(
     return kept.rowcount == 1
 
 
-async def hasten(engine: AsyncEngine, idents: Sequence[str], at: int) -> None:
-    """Bring the clocks of *idents* forward to *at*: what a hold keeps goes when that is over."""
+async def hasten(engine: AsyncEngine, idents: Sequence[str], at: int, reason: str) -> None:
+    """
+    Bring the clocks of *idents* forward to *at*: what a hold keeps goes when that is over.
+
+    *reason* is why; whoever sweeps it then puts that on record.
+    """
     r = retention.c
     async with engine.begin() as tx:
         for first in range(0, len(idents), MOST_NAMED):
             named = sorted(idents)[first : first + MOST_NAMED]
             await held.lock(tx, named)
-            later = and_(r.artifact.in_(named), r.state == "due", r.due_at > at)
-            await tx.execute(update(retention).where(later).values(due_at=at))
+            due = and_(r.artifact.in_(named), r.state == "due")
+            await tx.execute(update(retention).where(due).values(reason=reason))
+            await tx.execute(update(retention).where(due, r.due_at > at).values(due_at=at))
 
 
 async def begin_end(engine: AsyncEngine, artifact: str) -> Row[Any]:

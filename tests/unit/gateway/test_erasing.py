@@ -563,6 +563,40 @@ async def test_what_a_crash_left_of_a_withdrawal_is_finished(eraser: Eraser) -> 
     assert await whole.of_subject(note.subject) == []
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("scope", "reason"),
+    [(Scope.CONSENT, "consent.withdrawn"), (Scope.RECORDING, "person.revoked")],
+)
+async def test_whoever_destroys_it_says_why_it_goes(
+    eraser: Eraser, scope: Scope, reason: str
+) -> None:
+    """The erasures' tick may be quicker than the worker; a withdrawal does not erase a person."""
+    desk = eraser.desk
+    await desk.consents()
+    note = await answered(desk)
+    kept = {a.label.artifact for a in await desk.ports.custody.of_subject(note.subject)}
+    ticked = []
+
+    class Overtaken(Slow):
+        async def destroy(self, *given: Any, **more: Any) -> Any:
+            if not ticked:
+                ticked.append(1)
+                await eraser.erasures.tick()
+            return await self.inner.destroy(*given, **more)
+
+    desk.with_ports(custody=Overtaken(desk.ports.custody, Kind.RAW_AUDIO, nothing))
+    if scope is Scope.CONSENT:
+        await stop(desk)
+    else:
+        await act(desk, await desk.note(Revoked(original_id=note.message.id)))
+
+    assert ticked
+    gone = [e for e in desk.trail.seen if e.type is EventType.ARTIFACT_DESTROYED]
+    assert {event.artifact for event in gone} == kept
+    assert {event.detail["reason"] for event in gone} == {reason}
+
+
 async def nothing() -> None:
     """Do nothing."""
 

@@ -27,7 +27,7 @@ from vault.inventory import expected
 from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keys import Keys
 from vault.model import Ended, Hold, HoldState, Kind, Label, Scope, WrappedKey
-from vault.retention import overdue, sweep
+from vault.retention import overdue, sweep, unrecorded
 from vault.tables import artifacts, ending_keks, epoch_keys, hold_scopes, retention
 from vault.tables import held as copies
 from vault.tables import holds as rows
@@ -642,7 +642,7 @@ async def _replay(
     due = (clock.at + timedelta(minutes=30)).replace(microsecond=0)
     artifact = await custody.put(NOTE, label(name, kind=Kind.TRANSCRIPT, subject=name), due)
     hold = order(custody, name, until=due + timedelta(days=1))
-    kept = erased = over = is_placed = proposed = ended = False
+    kept = erased = over = is_placed = proposed = ended = kept_then = False
     for step in steps:
         if step == "propose":
             proposed = True
@@ -658,9 +658,9 @@ async def _replay(
             await let_go(custody, hold)
             kept, ended = False, True
         if step == "erase":
-            erased = True
+            erased, kept_then = True, kept
             await custody.keys.destroy_subject(name)
-            await custody.hasten([name])
+            await custody.hasten([name], reason="person.erased")
         if step == "due":
             over, clock.at = True, due
         custody = cold(custody, keyring)
@@ -681,6 +681,17 @@ async def _replay(
         one = select(artifacts.c.state).where(artifacts.c.id == name)
         assert (await connection.execute(one)).scalar() == "destroyed"
         assert (await connection.execute(select(copies))).first() is None
+    # Whoever sweeps it, the record says that a person's erasure ended it, and not the clock.
+    [stone] = [
+        s for s in await unrecorded(custody.engine, limit=10_000) if s.label.artifact == name
+    ]
+    asked_in_time = "erase" in steps and (kept_then or steps.index("erase") < due_at(steps))
+    assert (stone.reason == "person.erased") == asked_in_time, (steps, stone.reason)
+
+
+def due_at(steps: tuple[str, ...]) -> int:
+    """Return where in *steps* the clock runs out, or behind all of them."""
+    return steps.index("due") if "due" in steps else len(steps)
 
 
 def test_times_are_whole_seconds() -> None:
