@@ -31,9 +31,9 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
-from gateway import phrases, session
+from gateway import orders, phrases, session
 from gateway.assistant import Assistant
-from gateway.phrases import Command
+from gateway.orders import Command
 from gateway.session import Asked, Memory
 from residency.model import Understanding
 
@@ -149,8 +149,8 @@ class _Scene:
 def step(turn: Turn, memory: Memory, assistant: Assistant) -> Reply:
     """Return the reply to *turn*: the same for the same arguments, and one for any of them."""
     scene = _Scene(turn=turn, memory=session.fresh(memory, turn.at), assistant=assistant)
-    order = phrases.command(turn.text or "", assistant.languages)
-    if order is Command.WITHDRAW:
+    order = orders.command(turn.text or "", assistant.languages)
+    if order in {Command.MAYBE_WITHDRAW, Command.WITHDRAW}:
         return scene.reply(Act.RECOVER, scene.ours("withdraw_how"), scene.memory)
     if scene.memory.handed_over:
         return scene.reply(Act.RECOVER, scene.ours("with_human"), scene.memory)

@@ -1,12 +1,12 @@
 """What each kind of update asks of us: an answer, an act of a person's rights, or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from gateway import consents, phrases, pipeline, receipts, rights
+from gateway import consents, orders, phrases, pipeline, receipts, rights
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.note import SPOKEN, Note
-from gateway.phrases import Command
+from gateway.orders import Command
 from gateway.ports import Ports
 from gateway.sections import PURPOSES
 from gateway.whatsapp.payload import (
@@ -18,6 +18,7 @@ from gateway.whatsapp.payload import (
     System,
     Text,
     Unsupported,
+    written,
 )
 
 CHOICES = {
@@ -34,42 +35,38 @@ COMMANDS = {
 }
 
 
+URGENT = frozenset({Command.ERASE, Command.MAYBE_ERASE, Command.MAYBE_WITHDRAW, Command.WITHDRAW})
+Act = Callable[[Note, Ports], Awaitable[None]]
+
+
 def urgent(message: Message, languages: Sequence[str]) -> bool:
     """Whether *message* only takes a right back from us: it waits for no earlier turn."""
     match message.content:
         case Revoked():
             return True
-        case Choice(id=choice):
-            return choice in CHOICES and choice.startswith(rights.REFUSE)
-        case Text(body=body):
-            order = phrases.command(body, languages)
-            return order is Command.WITHDRAW or phrases.withdrawn(body, languages) is not None
-        case _:
-            return False
+        case Choice(id=choice) if choice in CHOICES:
+            return choice.startswith(rights.REFUSE)
+        case content:
+            said = written(content)
+            order = orders.command(said, languages)
+            return order in URGENT or phrases.withdrawn(said, languages) is not None
 
 
 async def act(note: Note, ports: Ports) -> None:
     """Do what *note* asks for; each branch may be run again after a crash."""
-    match note.message.content:
-        case Reaction():
+    content = note.message.content
+    if isinstance(content, Revoked | Edited):
+        await rights.forget(note, ports)
+    if ordered := await _ordered(note, ports):
+        await ordered(note, ports)
+        return
+    match content:
+        case Reaction() | Revoked() | Edited(body=None):
             return
-        case Revoked():
-            await rights.forget(note, ports)
-        case Edited(body=None):
-            await rights.forget(note, ports)
-        case Edited():
-            await rights.forget(note, ports)
-            await _answer(note, ports)
         case System():
             await rights.moved(note, ports)
         case Unsupported():
             await rights.tell(note, "unsupported", ports)
-        case Choice(id=choice) if choice in CHOICES:
-            await CHOICES[choice](note, ports)
-        case Text(body=body) if purpose := phrases.withdrawn(body, note.tenant.languages):
-            await rights.withdraw_one(note, ports, purpose)
-        case Text(body=body) if command := await _command(body, note, ports):
-            await COMMANDS[command](note, ports)
         case _:
             await _answer(note, ports)
 
@@ -92,8 +89,22 @@ async def _answer(note: Note, ports: Ports) -> None:
         await rights.ask_more(note, ports)
 
 
-async def _command(body: str, note: Note, ports: Ports) -> Command | None:
-    command = phrases.command(body, note.tenant.languages)
-    if command in {Command.GRANT, Command.REFUSE} and not await rights.asked(note, ports):
-        return None  # a "yes" to some other question
-    return command
+async def _ordered(note: Note, ports: Ports) -> Act | None:
+    """Return what *note* orders, in whatever form it comes: pressed, typed, edited, a caption."""
+    content = note.message.content
+    if isinstance(content, Choice) and content.id in CHOICES:
+        return CHOICES[content.id]
+    said = written(content)
+    if purpose := phrases.withdrawn(said, note.tenant.languages):
+        return partial(rights.withdraw_one, purpose=purpose)
+    command = orders.command(said, note.tenant.languages)
+    if command is None or command not in COMMANDS or not await _answers(command, note, ports):
+        return None
+    return COMMANDS[command]
+
+
+async def _answers(command: Command, note: Note, ports: Ports) -> bool:
+    """Whether *command* is not a yes or a no to some other question, or a yes in passing."""
+    if command is Command.GRANT and not isinstance(note.message.content, Text | Choice):
+        return False  # a caption, or what a message was changed to, is no clear answer
+    return command not in {Command.GRANT, Command.REFUSE} or await rights.asked(note, ports)

@@ -1,8 +1,9 @@
 """
 One ``messages[]`` item of a webhook as a `Message`, field by field.
 
-- A type that we do not work on becomes `Unsupported` with its bounded name; its content is
-  not read. So does a known type whose content WhatsApp left out (then *error_codes* say why).
+- A type that we do not work on becomes `Unsupported` with its bounded name; of its content only
+  the caption is read. So does a known type whose content WhatsApp left out (then *error_codes*
+  say why).
 - A field that is there and wrong makes the whole item malformed: `PayloadError`.
 - The sender's user id is taken from the contact list only where that contact is the sender:
   joining two people's identities would be worse than knowing one alias fewer.
@@ -75,7 +76,7 @@ def _content(kind: str, found: dict[str, Any]) -> Content:
     if kind == "system":
         return _system(section, found)
     reader = _READERS.get(kind)
-    return reader(section) if reader else Unsupported(what=kind)
+    return reader(section) if reader else Unsupported(what=kind, caption=_caption(section))
 
 
 def _voice(section: dict[str, Any]) -> VoiceNote:
@@ -86,7 +87,14 @@ def _voice(section: dict[str, Any]) -> VoiceNote:
         sha256=fields.sha256(section.get("sha256")),
         voice=fields.flag(section.get("voice")),
         url=None if url is None else fields.text(url, MAX_URL),
+        caption=_caption(section),
     )
+
+
+def _caption(section: dict[str, Any]) -> str:
+    """Return the words beside a medium, which may be a STOP; an odd one is none."""
+    found = section.get("caption")
+    return found if isinstance(found, str) and len(found) <= MAX_TEXT else ""
 
 
 def _text(section: dict[str, Any]) -> Text:

@@ -20,13 +20,18 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VoiceNote(msgspec.Struct, frozen=True, kw_only=True, tag="voice"):
-    """An audio message; *voice* tells a recorded note from an audio file. *sha256* is raw bytes."""
+    """
+    An audio message; *voice* tells a recorded note from an audio file. *sha256* is raw bytes.
+
+    *caption* is what was typed beside it.
+    """
 
     media_id: str
     mime_type: str
     sha256: bytes
     voice: bool
     url: str | None = None
+    caption: str = ""
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
@@ -71,12 +76,28 @@ class System(msgspec.Struct, frozen=True, kw_only=True, tag="system"):
 
 
 class Unsupported(msgspec.Struct, frozen=True, kw_only=True, tag="unsupported"):
-    """A message of a type we do not work on (*what* is its type name, bounded and checked)."""
+    """
+    A message of a type we do not work on (*what* is its type name, bounded and checked).
+
+    *caption* is what was typed beside a picture, a video or a document.
+    """
 
     what: str
+    caption: str = ""
 
 
 Content = VoiceNote | Text | Choice | Reaction | Revoked | Edited | System | Unsupported
+
+
+def written(content: Content) -> str:
+    """Return the words in *content*, wherever they stand: a body, an edit, a title, a caption."""
+    match content:
+        case Text(body=words) | Edited(body=str(words)) | Choice(title=words):
+            return words
+        case VoiceNote(caption=words) | Unsupported(caption=words):
+            return words
+        case _:
+            return ""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag="message"):

@@ -7,7 +7,7 @@ import pytest
 from support.desk import CONTROLLER, TENANT, Desk
 
 from audit.model import EventType
-from gateway import consents, phrases, rights, turns
+from gateway import consents, orders, phrases, rights, turns
 from gateway.errors import ChannelRefusedError, ConsentNeededError
 from gateway.jobs import State
 from gateway.note import SPOKEN, Note
@@ -302,5 +302,5 @@ def test_every_purpose_has_words_in_every_language_and_a_way_out(
     assert f"{stop} {word}." in shown.text
     assert phrases.withdrawn(f"{stop} {word}!", [language]) == purpose
     assert phrases.withdrawn(f"don't {stop} {word}", [language]) is None
-    assert phrases.command(f"{stop} {word}", [language]) is None
+    assert orders.command(f"{stop} {word}", [language]) is None
     assert purpose in receipt.PURPOSES

@@ -7,10 +7,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway import dialogue, phrases, session
+from gateway import dialogue, orders, phrases, session
 from gateway.assistant import Assistant, Thresholds
 from gateway.dialogue import FAILURES, GUESS, TEXT_LIMIT, Act, Reply, Trouble, Turn
-from gateway.phrases import Command
+from gateway.orders import Command
 from gateway.session import HUMAN_S, IDLE_S, Asked, Exchange, Memory
 from residency.model import Intent, Understanding
 
@@ -453,7 +453,7 @@ def test_nothing_below_the_threshold_is_answered(turn: Turn, memory: Memory) -> 
 
     found = turn.understanding
     sure = found is not None and found.confidence >= ENOUGH and found.intent == reply.intent
-    order = phrases.command(turn.text or "", ASSISTANT.languages)
+    order = orders.command(turn.text or "", ASSISTANT.languages)
     confirmed = order is Command.GRANT and memory.guess == reply.intent
     event(reply.act)
     assert reply.act is not Act.ANSWER or (turn.trouble is None and (sure or confirmed))

@@ -550,3 +550,15 @@ def test_any_content_is_read_or_counted(message: Any, contact: Any, status: Any)
     updates, dropped = parsed(body)
 
     assert len(updates) + sum(dropped.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [("STOP", "STOP"), (None, ""), (7, ""), ("x" * 65_537, "")],
+)
+@pytest.mark.parametrize("kind", ["image", "video", "document"])
+def test_a_caption_is_read_and_an_odd_one_is_none(kind: str, caption: Any, words: str) -> None:
+    """A STOP under a picture is a STOP; nothing about a caption may lose the message."""
+    message = item(type=kind, text=None, **{kind: {"id": "1", "caption": caption}})
+
+    assert only(delivery(message)).content == Unsupported(what=kind, caption=words)

@@ -1,25 +1,18 @@
-"""Phrases: what is said in six languages, and which few words are obeyed."""
+"""Phrases: what is said in six languages."""
 
 import hashlib
-import json
 import re
 import string
 import tomllib
-import unicodedata
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway import phrases
-from gateway.phrases import LANGUAGES, Command
+from gateway import orders, phrases
+from gateway.orders import Command
+from gateway.phrases import LANGUAGES
 from policy.jurisdictions import SHIPPED
 
-CORPUS = Path(__file__).parents[2] / "corpus" / "commands.jsonl"
-LINES = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
-ORDERS = [line for line in LINES if line["command"]]
 LONGEST_NAME = "C" * 200  # what the settings allow for a controller
 LAWS = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))["law"]
 
@@ -115,9 +108,9 @@ def test_what_a_notice_tells_people_to_write_is_obeyed(language: str) -> None:
     """Withdrawing must be as easy as consenting (GDPR Art. 7(3)); people type button titles too."""
     words = phrases._BOOK[language].notice
 
-    assert phrases.command(words.stop, [language]) is Command.WITHDRAW
-    assert phrases.command(words.grant, [language]) is Command.GRANT
-    assert phrases.command(words.refuse, [language]) is Command.REFUSE
+    assert orders.command(words.stop, [language]) is Command.WITHDRAW
+    assert orders.command(words.grant, [language]) is Command.GRANT
+    assert orders.command(words.refuse, [language]) is Command.REFUSE
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -153,127 +146,3 @@ def test_a_phrase_that_does_not_exist_is_loud() -> None:
     """A misspelt key is a programming fault, never an empty message."""
     with pytest.raises(KeyError):
         phrases.say("no_such_phrase", "en")
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_corpus_tries_each_language_both_ways(language: str) -> None:
-    """A language without counterexamples would prove nothing."""
-    mine = [line["command"] for line in LINES if line["language"] == language]
-
-    assert mine.count(None) >= 20
-    assert all(mine.count(order.value) >= 5 for order in Command)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_corpus_is_understood(language: str) -> None:
-    """Rules decide what ends a consent: "don't stop" must not, and "stopp!" must."""
-    mine = [line for line in LINES if line["language"] == language]
-
-    found = {line["text"]: phrases.command(line["text"], [language]) for line in mine}
-
-    assert found == {line["text"]: line["command"] for line in mine}
-
-
-def test_a_tenant_of_six_languages_understands_the_same() -> None:
-    """A word of one language must not mean the opposite in another of the same tenant."""
-    found = [phrases.command(line["text"], LANGUAGES) for line in LINES]
-
-    assert found == [line["command"] for line in LINES]
-
-
-@pytest.mark.parametrize("line", ORDERS[::3], ids=lambda line: line["text"])
-def test_one_unknown_word_makes_it_an_ordinary_message(line: dict[str, str]) -> None:
-    """Whoever says more than the command may mean something else: nothing is carried out."""
-    text, language = line["text"].strip(" !?."), [line["language"]]
-
-    assert phrases.command(f"{text} zebra", language) is None
-    assert phrases.command(f"zebra {text}", language) is None
-    assert phrases.command(f"{text}. Zebra.", language) is None
-
-
-def test_case_accents_and_punctuation_do_not_matter() -> None:
-    """Telephone keyboards capitalise, drop accents and add what they like."""
-    orders = [line for line in ORDERS if "?" not in line["text"]]
-
-    for line in orders:
-        apart = unicodedata.normalize("NFKD", line["text"])
-        bare = "".join(char for char in apart if not unicodedata.combining(char))
-        for variant in (line["text"].upper(), bare, f"  {line['text']} !!!", f"«{line['text']}»"):
-            assert phrases.command(variant, [line["language"]]) == line["command"], variant
-
-
-@pytest.mark.parametrize("text", ["yes, no", "no. Yes", "I agree. I do not agree.", "no yes"])
-def test_a_yes_with_a_no_is_neither(text: str) -> None:
-    """Consent must be unambiguous (GDPR Art. 4(11)): then the question stays open."""
-    assert phrases.command(text, ["en"]) is None
-
-
-@pytest.mark.parametrize("text", ["yes?", "no?", "I agree?", "¿sí"])
-def test_a_question_is_not_an_answer(text: str) -> None:
-    """Somebody who asks "yes?" has not consented, nor refused."""
-    assert phrases.command(text, ["en", "es"]) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "order"),
-    [
-        ("yes, stop", Command.WITHDRAW),
-        ("stop. I want a human", Command.WITHDRAW),
-        ("no, stop", Command.WITHDRAW),
-        ("no. A human please", Command.HUMAN),
-        ("yes, human please", Command.HUMAN),
-    ],
-)
-def test_of_two_orders_the_protective_one_counts(text: str, order: Command) -> None:
-    """Ending the processing in doubt harms nobody; going on in doubt may."""
-    assert phrases.command(text, ["en"]) is order
-
-
-@pytest.mark.parametrize("text", ["no stop", "no human", "no yes", "non stop"])
-def test_a_no_in_the_same_breath_is_a_negation(text: str) -> None:
-    """Without a pause "no stop" asks to go on: neither a withdrawal nor a refusal."""
-    assert phrases.command(text, LANGUAGES) is None
-
-
-def test_a_twofold_no_is_not_a_no() -> None:
-    """Who does not refuse has not refused, and has not agreed in so many words."""
-    assert phrases.command("no rechazo", ["es"]) is None
-    assert phrases.command("no, no rechazo", ["es"]) is None
-    assert phrases.command("Nein, ich lehne ab", ["de"]) is Command.REFUSE
-
-
-def test_english_is_always_understood_and_other_languages_only_if_the_tenant_has_them() -> None:
-    """Everybody knows "stop"; a foreign word for it may be a name or another word here."""
-    assert phrases.command("stop", ["pl"]) is Command.WITHDRAW
-    assert phrases.command("stop", []) is Command.WITHDRAW
-    assert phrases.command("basta", ["de"]) is None
-    assert phrases.command("basta", ["de", "it"]) is Command.WITHDRAW
-
-
-def test_a_long_message_is_a_story() -> None:
-    """Matching is for short messages: a hostile long one must not keep the worker busy."""
-    assert phrases.command("stop " * 40, ["en"]) is Command.WITHDRAW
-    assert phrases.command("stop " * 41, ["en"]) is None
-
-
-def test_smileys_beside_a_word_change_nothing_and_thumbs_are_no_words() -> None:
-    """A thumb may go up or down in one code point more: it is not consent in words."""
-    assert phrases.command("yes 🙏🏽", ["en"]) is Command.GRANT
-    assert phrases.command("yes 👎", ["en"]) is None
-    assert phrases.command("👍", ["en"]) is None
-
-
-@given(text=st.text(max_size=250))
-def test_any_text_is_read_without_a_fault(text: str) -> None:
-    """Strangers write what they like; a fault here would lose their message."""
-    found = phrases.command(text, LANGUAGES)
-
-    assert found is None or isinstance(found, Command)
-
-
-@given(words=st.lists(st.sampled_from(["yes", "no", "stop", "human", "please", ",", "zebra"])))
-def test_consent_is_never_found_beside_anything_but_yes(words: list[str]) -> None:
-    """Nothing is captured on a consent that was not given."""
-    found = phrases.command(" ".join(words), ["en"])
-
-    assert found is not Command.GRANT or set(words) <= {"yes", "please", ","}

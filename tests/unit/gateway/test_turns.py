@@ -1,14 +1,25 @@
 """Each kind of update asks one thing of us, and reactions ask nothing."""
 
 import pytest
-from support.desk import Desk
+from support.desk import PHONE, Desk
 
 from audit.errors import AppendError
 from audit.model import EventType
 from gateway import phrases, rights, turns
 from gateway.errors import ConsentNeededError
 from gateway.schema import handovers, replies
-from gateway.whatsapp.payload import Choice, Reaction, System, Text, Unsupported
+from gateway.whatsapp.payload import (
+    Choice,
+    Content,
+    Edited,
+    Identity,
+    Message,
+    Reaction,
+    System,
+    Text,
+    Unsupported,
+    VoiceNote,
+)
 
 
 @pytest.mark.anyio
@@ -87,3 +98,73 @@ async def test_a_question_that_failed_is_the_error_not_the_missing_consent(desk:
     with pytest.raises(ConsentNeededError):
         await turns.act(note, desk.ports)
     assert [message.kind for message in desk.ada.inbox] == ["buttons"]
+
+
+STOPS = {
+    "button": Choice(id="some.flow", title="STOP"),
+    "list row": Choice(id="row-7", title="Stop 🛑"),
+    "quick reply": Choice(id="", title="STOP"),
+    "edit": Edited(original_id="wamid.1", body="STOP"),
+    "picture": Unsupported(what="image", caption="STOP"),
+    "document": Unsupported(what="document", caption="please stop!"),
+    "audio": VoiceNote(media_id="1", mime_type="a", sha256=b"", voice=False, caption="stop 😡"),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", STOPS)
+async def test_a_stop_in_any_form_withdraws(desk: Desk, form: str) -> None:
+    """Who says it by a button or under a picture must not be told to type it (GDPR Art. 7(3))."""
+    await desk.consents()
+
+    await turns.act(await desk.note(STOPS[form]), desk.ports)
+
+    assert desk.types("consent.withdrawn") == ["consent.withdrawn"]
+    assert desk.texts() == [phrases.say("withdrawn_erased", "en")]
+    assert desk.fetched() == []
+
+
+@pytest.mark.parametrize("form", STOPS)
+def test_a_stop_in_any_form_waits_for_no_earlier_turn(form: str) -> None:
+    """Behind a long recording it would come too late to stop it."""
+    assert turns.urgent(_message(STOPS[form]), ["en"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        Text(body="where is the bus stop"),
+        Choice(id=rights.GRANT, title="STOP"),
+        Unsupported(what="image"),
+        Edited(original_id="wamid.1", body="yes"),
+        Reaction(message_id="wamid.1", emoji="🛑"),
+    ],
+)
+def test_what_takes_nothing_back_waits_its_turn(content: Content) -> None:
+    """Answers come in the order of the questions."""
+    assert not turns.urgent(_message(content), ["en"])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "content",
+    [Edited(original_id="wamid.1", body="yes"), Unsupported(what="image", caption="yes")],
+    ids=["edit", "caption"],
+)
+async def test_a_yes_in_passing_is_no_consent(desk: Desk, content: Content) -> None:
+    """A no is understood in any form, a yes in two: typed, or pressed (GDPR Art. 4(11))."""
+    note = await desk.spoken()
+    with pytest.raises(ConsentNeededError):
+        await turns.act(note, desk.ports)
+    await desk.ports.jobs.park(note.job, "consent.missing")
+
+    await turns.act(await desk.note(content), desk.ports)
+
+    assert desk.types("consent.granted") == []
+    assert await desk.state(note.job.id) == ("parked", "consent.missing")
+
+
+def _message(content: Content) -> Message:
+    return Message(
+        phone_number_id="1", id="wamid.9", sender=Identity(phone=PHONE), sent_at=0, content=content
+    )
