@@ -35,9 +35,9 @@ class Erased:
 
 
 def required(note: Note, ports: Ports) -> bool:
-    """Whether a withdrawal erases: where one of the laws that may hold says so, or the tenant."""
-    by_law = not ports.erasing.isdisjoint(note.jurisdiction.code.split("+"))
-    return by_law or note.tenant.consents.withdrawal_erases
+    """Whether a withdrawal erases: by the controller's law, the person's, or the tenant's wish."""
+    codes = {note.tenant.jurisdiction, *note.jurisdiction.code.split("+")}
+    return ports.erasing(codes) or note.tenant.consents.withdrawal_erases
 
 
 async def withdrawn(note: Note, ports: Ports) -> Erased:

@@ -43,7 +43,6 @@ from residency.errors import (
     NoProcessorError,
     ProcessorBusyError,
     ProcessorError,
-    UnknownJurisdictionError,
 )
 from vault.errors import (
     CustodyError,
@@ -94,7 +93,6 @@ TABLE: dict[type[BaseException], Outcome] = {
     SQLAlchemyError: Outcome.WAIT,
     StoreError: Outcome.WAIT,
     UndecidedError: Outcome.WAIT,
-    UnknownJurisdictionError: Outcome.REFUSE,
     WaitingError: Outcome.WAIT,
 }
 

@@ -69,6 +69,7 @@ async def _question(note: Note, stage: Stage, ports: Ports) -> Question:
         stage=stage,
         purpose=note.purpose,
         tenant=note.tenant.id,
+        controller=note.tenant.jurisdiction,
         jurisdiction=note.jurisdiction.code,
         region=note.region,
         languages=note.tenant.languages,
@@ -104,6 +105,7 @@ def _event(note: Note, stage: Stage, decision: Decision, ports: Ports) -> Event:
         outcome=type(decision).__name__.lower(),
         detail={
             "answer_sha256": proof.answer_sha256,
+            "controller_jurisdiction": note.tenant.jurisdiction,
             "data_sha256": proof.data_sha256,
             "engine": proof.engine,
             "input_sha256": proof.input_sha256,

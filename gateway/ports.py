@@ -1,6 +1,6 @@
 """Everything one job may use, wired once by `gateway.compose` and passed along as a value."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -55,7 +55,8 @@ class Ports:
     the processors that this cell can really reach, by registry id. *asks_transfer_consent* tells
     whether a consent to a transfer could change any decision here: else nobody reads it.
     *simulators* are the ``host:port`` that a development cell's messaging may reach beside its
-    registry row's. *erasing* are the countries whose law erases what rested on a withdrawn consent.
+    registry row's. *erasing* tells whether a law of
+    some countries erases what rested on a withdrawn consent.
     """
 
     region: str
@@ -87,4 +88,4 @@ class Ports:
     egress: Egress
     simulators: tuple[str, ...] = ()
     asks_transfer_consent: bool = False
-    erasing: frozenset[str] = frozenset()
+    erasing: Callable[[Collection[str]], bool] = lambda _countries: False

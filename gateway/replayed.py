@@ -1,17 +1,18 @@
 """What a replay and an explanation found, as text: ids, codes, counts and digests only."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from policy.explain import Explained
+from policy.explain import Explained, Held, Part
 from policy.replay import Change, Report, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """
-    One decision, reproduced, and what its rules say of each processor of their registry.
+    One decision, reproduced, whose law held, and what its rules say of each processor.
 
     *at* is ISO 8601; *fault* says why it did not come back as it was made, empty if it did.
     """
@@ -20,6 +21,7 @@ class Explanation:
     at: str
     engine: str
     fault: str
+    law: Held | None
     processors: tuple[Explained, ...]
 
     @property
@@ -38,6 +40,7 @@ class Explanation:
             "stage": stored.asked["stage"],
             "purpose": stored.asked["purpose"],
             "tenant": stored.asked["tenant"],
+            "controller": stored.asked.get("controller", ""),
             "jurisdiction": stored.asked["jurisdiction"],
             "outcome": stored.outcome,
             "reasons": list(stored.reasons),
@@ -48,6 +51,7 @@ class Explanation:
             "data_sha256": stored.data_sha256,
             "input_sha256": stored.input_sha256,
             "answer_sha256": stored.answer_sha256,
+            "law": asdict(self.law) if self.law else None,
             "obligations": answer.get("obligations", {}),
             "processors": [asdict(row) for row in self.processors],
         }
@@ -74,10 +78,20 @@ def report(found: Report) -> Iterator[str]:
 def explanation(found: Explanation) -> Iterator[str]:
     """Yield *found* as lines."""
     said = found.summary
-    for name in ("decision", "at", "stage", "purpose", "tenant", "jurisdiction", "outcome"):
+    for name in (
+        "decision",
+        "at",
+        "stage",
+        "purpose",
+        "tenant",
+        "controller",
+        "jurisdiction",
+        "outcome",
+    ):
         yield f"{name} {said[name]}"
     yield f"reasons {', '.join(said['reasons']) or 'none'}"
     yield f"reproduced {_reproduced(found)}"
+    yield from _law(found.law) if found.law else ()
     for name in ("engine", "revision", "data_sha256", "input_sha256", "answer_sha256"):
         yield f"{name} {said[name] or 'none'}"
     for name, value in sorted(said["obligations"].items()):
@@ -86,6 +100,21 @@ def explanation(found: Explanation) -> Iterator[str]:
         else:
             yield from (f"obligation {name} {each}: {_flat(value[each])}" for each in sorted(value))
     yield from (f"processor {row.processor}: {_verdict(row)}" for row in found.processors)
+
+
+def _law(held: Held) -> Iterator[str]:
+    for who, laws in (("controller", held.controller), ("person", held.person)):
+        for code, name in sorted(laws.items()):
+            yield f"law of the {who} {code}: {name or 'none in the table: the strictest of all'}"
+    for code, article in sorted(held.localising.items()):
+        yield f"law {code} keeps data in the country: {article}"
+    yield from (f"law {name} {_part(part)}" for name, part in held.parts.items())
+
+
+def _part(part: Part) -> str:
+    value = part.value
+    told = ", ".join(sorted(value)) or "none" if isinstance(value, list) else json.dumps(value)
+    return f"{told} (by {', '.join(part.by) or 'nobody'})"
 
 
 def _reproduced(found: Explanation) -> str:

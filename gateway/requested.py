@@ -166,6 +166,7 @@ async def _obligations(holder: Holder, ports: Ports) -> Obligations:
             stage=Stage.NOTICE,
             purpose=TYPED,
             tenant=holder.tenant.id,
+            controller=holder.tenant.jurisdiction,
             jurisdiction=holder.jurisdiction,
             region=ports.region,
             languages=holder.tenant.languages,

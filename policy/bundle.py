@@ -18,12 +18,23 @@ from typing import Any
 from policy import canonical, index, subset
 from policy.errors import BundleError
 from policy.jurisdictions import law_faults, redact_faults, retention_faults
-from policy.model import GROUNDS, PURPOSES, Facts, Stage
+from policy.model import ABROAD, GROUNDS, PURPOSES, Facts, Stage
 
 SHIPPED = Path(__file__).parent / "rego"
 DATA_KEYS = frozenset(
-    {"grounds", "index", "jurisdictions", "notices", "processors", "tenants", "ways"}
+    {
+        "grounds",
+        "index",
+        "jurisdictions",
+        "notices",
+        "processors",
+        "strictest",
+        "tenants",
+        "ways",
+    }
 )
+# A bundle made before the controller's law counted is kept for replays, and has none.
+_SINCE = frozenset({"strictest"})
 ROW_KEYS = frozenset(
     {
         "contract_expires",
@@ -44,7 +55,9 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z0-9]{1,32}){1,4}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _HOST = re.compile(r"[A-Za-z0-9.\[\]:-]{1,260}:[1-9][0-9]{0,4}")
-_OVERLAY_KEYS = frozenset({"redact", "refused", "refused_grounds", "refused_purposes", "retention"})
+_OVERLAY_KEYS = frozenset(
+    {"abroad", "redact", "refused", "refused_grounds", "refused_purposes", "retention"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +136,8 @@ def build(
     *processors* are the registry's rows (`ROW_KEYS`) in order of preference, *jurisdictions*
     come from `jurisdictions.load`. *tenants* map each id to what it tightens: ``retention``
     (kind to seconds), ``redact`` (sink to classes), ``refused`` (processor ids),
-    ``refused_grounds``, ``refused_purposes``. *notices* are the versions of the consent notices
+    ``refused_grounds``, ``refused_purposes``; ``abroad`` says whether it serves people under
+    another law than its own (`ABROAD`). *notices* are the versions of the consent notices
     that are still accepted. *grounds* are those (`GROUNDS`) on which this deployment lets data
     go abroad; by default nothing leaves.
 
@@ -144,6 +158,7 @@ def build(
         "jurisdictions": laws,
         "notices": sorted(set(notices)),
         "processors": rows,
+        "strictest": index.strictest(laws),
         "tenants": {tenant: dict(overlay) for tenant, overlay in tenants.items()},
         "ways": derived.ways,
     }
@@ -164,7 +179,7 @@ def check(bundle: Bundle) -> None:
     if not bundle.modules:
         raise BundleError("holds no rules")
     subset.check(bundle.modules)
-    if set(bundle.data) != DATA_KEYS:
+    if set(bundle.data) | _SINCE != DATA_KEYS:
         raise BundleError(f"data must have exactly: {', '.join(sorted(DATA_KEYS))}")
     try:
         faults = list(_data_faults(bundle.data))
@@ -189,6 +204,8 @@ def _data_faults(data: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"jurisdiction {code}: {fault}" for fault in law_faults(law))
         if law["regions"] != index.regions(law, rows):
             yield f"jurisdiction {code}: regions do not follow from processors"
+    if "strictest" in data and data["strictest"] != index.strictest(laws):
+        yield "strictest does not follow from jurisdictions"
     derived = index.derive(rows, laws, data["grounds"])
     if data["ways"] != derived.ways:
         yield "ways do not follow from processors, jurisdictions and grounds"
@@ -254,6 +271,8 @@ def _tenant_faults(tenants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         where = f"tenant {tenant}"
         if not _ID.fullmatch(tenant) or set(overlay) - _OVERLAY_KEYS:
             yield f"{where}: may only have: {', '.join(sorted(_OVERLAY_KEYS))}"
+        if overlay.get("abroad", "serve") not in ABROAD:
+            yield f"{where}: abroad must be one of: {', '.join(ABROAD)}"
         if not _all(overlay.get("refused", []), _ID):
             yield f"{where}: refused must be a list of processor ids"
         if set(overlay.get("refused_grounds", [])) - set(GROUNDS):

@@ -2,13 +2,16 @@
 Questions that every bundle must answer with a no, whatever else it says.
 
 Each case is one thing that is wrong with a question that is otherwise in order *under the
-bundle at hand*: its jurisdictions, tenants, notices and processors. So a rule that forgot one
+bundle at hand*: its jurisdictions, tenants, notices and processors, and a controller and a person
+of one country. So a rule that forgot one
 check shows, and a deny for some other reason does not hide it. ``*`` stands for the
 jurisdiction that is asked about; times are seconds from now.
 
 What no question can say is put into the data: such a case has a *world*, the bundle's own rules
 over a few of its processors, with those rows and that tenant changed. There ``*`` in
-``suspended`` stands for everybody who could do the work, ``home`` for those who stand at home.
+``suspended`` stands for everybody who could do the work, ``home`` for those who stand at home,
+``here`` for those in the cell's own region. Its ``laws`` are those of further countries: the first
+of the bundle's, changed.
 """
 
 import json
@@ -32,7 +35,7 @@ class Case:
     """
     What is wrong, at which stages it matters, and what it changes in a question.
 
-    *world* is what it changes in the data first: ``rows`` and ``tenant``; None = nothing.
+    *world* is what it changes in the data first: ``laws``, ``rows`` and ``tenant``; None = nothing.
     """
 
     name: str
@@ -115,13 +118,17 @@ def altered(bundle: Bundle, world: Mapping[str, Mapping[str, Any]], *, now: int)
     if "review_expires_in" in change:
         change["review_expires"] = now + change.pop("review_expires_in")
     rows = [{**row, **change} for row in data["processors"] if row["id"] in first.values()]
-    derived = indexes.derive(rows, data["jurisdictions"], data["grounds"])
+    laws = dict(data["jurisdictions"])
+    like = laws[min(laws)]
+    laws |= {code: {**like, **change} for code, change in world.get("laws", {}).items()}
+    derived = indexes.derive(rows, laws, data["grounds"])
     tenants = {
         tenant: {**overlay, **world.get("tenant", {})}
         for tenant, overlay in data["tenants"].items()
     }
     changed_data = {
         "index": derived.index,
+        "jurisdictions": laws,
         "processors": rows,
         "tenants": tenants,
         "ways": derived.ways,
@@ -136,7 +143,9 @@ def _suspending(bundle: Bundle, question: Question, changes: Mapping[str, Any]) 
         return given
     served = indexes.serving(bundle.data, question.jurisdiction)
     regions = bundle.data["jurisdictions"][question.jurisdiction]["regions"]
-    home = {question.region, *(regions if question.region in regions else ())}
+    home = {question.region}
+    if changes["suspended"] == "home" and question.region in regions:
+        home |= set(regions)
     given["suspended"] = tuple(
         entry["id"]
         for entry in served[question.stage]
@@ -181,6 +190,7 @@ def _question(bundle: Bundle, code: str, stage: Stage, now: int) -> Question:
         stage=stage,
         purpose=PURPOSE,
         tenant=tenant,
+        controller=code,
         jurisdiction=code,
         region=row["region"] if row["region"] in regions or not regions else regions[0],
         languages=tuple(row["languages"][:1]) or ("en",),

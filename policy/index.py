@@ -1,6 +1,8 @@
 """
 What follows from registry, laws and grounds, worked out once for all questions.
 
+- *strictest* is what stands in for a law that the table does not have: of each part the most
+  protective that any of its laws says.
 - A jurisdiction's *regions* are those of the registry whose country its law admits.
 - *rows* are the registry's, in its order, with what an answer needs; ``until`` is when agreement
   or review ends, whichever comes first (epoch seconds).
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy import canonical
-from policy.model import GROUNDS, HANDED, DataClass, Stage
+from policy.model import GROUNDS, HANDED, KINDS, SINKS, DataClass, Stage
 
 NEVER = 9_999_999_999
 """When something ends that has no end of its own: no question's *now* passes it."""
@@ -69,6 +71,21 @@ def derive(rows: Rows, laws: Mapping[str, Law], grounds: Iterable[str]) -> Deriv
 def regions(law: Law, rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the registry's regions that lie in a country which *law* admits, sorted."""
     return sorted({row["region"] for row in rows if row["jurisdiction"] in law["within"]})
+
+
+def strictest(laws: Mapping[str, Law]) -> dict[str, Any]:
+    """Return the strictest that any of *laws* says of retention, redaction and rights."""
+    every = list(laws.values())
+    return {
+        "minor_consent": bool(every) and all(law["minor_consent"] for law in every),
+        "redact": {
+            sink: sorted({name for law in every for name in law["redact"][sink]}) for sink in SINKS
+        },
+        "retention": {
+            kind: min((law["retention"][kind] for law in every), default=0) for kind in KINDS
+        },
+        "withdrawal_erases": any(law.get("withdrawal_erases", False) for law in every),
+    }
 
 
 def serving(data: Mapping[str, Any], code: str) -> dict[str, list[Mapping[str, Any]]]:

@@ -10,6 +10,8 @@ Rules, all checked before any row is used; `BundleError` lists every fault:
   *as_of*; *tools* map a data class to the grounds (`GROUNDS`) on which it may leave *within*;
   *barred* are countries to which nothing goes on any ground. A deployment must also name the
   ground: the law alone sends nothing anywhere.
+- *localises* names the article by which the law keeps such data in the country; empty if it
+  does not. Only then does a person's law say where the controller's cell may stand.
 - *minor_consent* says whether a minor's own consent counts.
 - *withdrawal_erases* says whether what rests on a consent goes when that is withdrawn; if so,
   *articles* has ``withdrawal``. A tenant may do so elsewhere, too.
@@ -20,7 +22,7 @@ Rules, all checked before any row is used; `BundleError` lists every fault:
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ _FIELDS = frozenset(
         "barred",
         "countries",
         "law",
+        "localises",
         "minor_consent",
         "redact",
         "retention",
@@ -51,10 +54,12 @@ _FIELDS = frozenset(
         "within",
     }
 )
-# A table that is silent sends nothing abroad, lets no minor agree, and leaves erasing to tenants.
+# A table that is silent sends nothing abroad, keeps nothing in, lets no minor agree, and leaves
+# erasing to tenants.
 _DEFAULTS: dict[str, Any] = {
     "adequate": [],
     "barred": [],
+    "localises": "",
     "minor_consent": False,
     "tools": {},
     "withdrawal_erases": False,
@@ -78,9 +83,13 @@ def load(path: Path | None = None) -> dict[str, dict[str, Any]]:
     return {country: _plain(table) for table in tables for country in table["countries"]}
 
 
-def erasing(laws: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
-    """Return the countries of *laws* whose law erases what rested on a withdrawn consent."""
-    return frozenset(country for country, law in laws.items() if law["withdrawal_erases"])
+def erases(countries: Collection[str], laws: Mapping[str, Mapping[str, Any]]) -> bool:
+    """
+    Tell whether a law of *countries* erases what rested on a withdrawn consent.
+
+    Of a country that *laws* do not have, the strictest holds.
+    """
+    return any(code not in laws or laws[code]["withdrawal_erases"] for code in countries)
 
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +133,8 @@ def law_faults(law: Mapping[str, Any]) -> Iterator[str]:
         yield "minor_consent must be true or false"
     if type(law.get("withdrawal_erases", False)) is not bool:
         yield "withdrawal_erases must be true or false"
+    if type(law.get("localises", "")) is not str:
+        yield "localises must be the article that says so, or empty"
     yield from _transfer_faults(law)
     yield from retention_faults(law["retention"], complete=True)
     yield from redact_faults(law["redact"], complete=True)

@@ -26,6 +26,9 @@ SINKS = ("analytics", "log", "understand")
 GROUNDS = ("adequacy", "scc", "bcr", "explicit-consent")
 """On what data may go abroad, the strongest first (GDPR Art. 45, 46(2)(c), 47, 49(1)(a))."""
 
+ABROAD = ("decline", "serve")
+"""What a controller does about people who are under another law than its own."""
+
 TRANSFER_ABROAD = "transfer_abroad"
 """The purpose of an explicit consent to a transfer."""
 
@@ -119,6 +122,9 @@ class Question:
     """
     Everything one decision may look at. *now* in epoch seconds.
 
+    *controller* is the country of the tenant's establishment, *jurisdiction* the person's (several
+    candidates joined by "+"): both laws count.
+
     *languages* in order of preference (BCP 47 primary tags). *consent* is the newest row for
     the purpose, *transfer_consent* the newest for `TRANSFER_ABROAD`, or None. *region* is the
     cell's region. *bundle_age* are the seconds since the active bundle's publication was last
@@ -129,6 +135,7 @@ class Question:
     stage: Stage
     purpose: str
     tenant: str
+    controller: str
     jurisdiction: str
     region: str
     languages: tuple[str, ...]

@@ -3,6 +3,7 @@ A question as the JSON that rules read, checked before any engine sees it.
 
 - Every key is present and nothing is null: an absent value makes rules vanish silently. "No
   consent" is a sentinel with state ``none``.
+- ``controller`` alone may be absent: questions that were kept before it was a fact are replayed.
 - Who the person is (pseudonym, keyed evidence) is left out: no rule needs it, and engines log.
 - The schema that ``opa check`` reads is the schema applied here: `check` is a reader of the
   few JSON Schema words it uses, and refuses a schema with any other.
@@ -46,6 +47,7 @@ def as_input(question: Question) -> dict[str, Any]:
     return {
         "bundle_age": question.bundle_age,
         "consent": consent_as_input(question.consent),
+        "controller": question.controller,
         "data_class": str(question.data_class),
         "held": question.held,
         "jurisdiction": question.jurisdiction,

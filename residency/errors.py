@@ -40,7 +40,3 @@ class ConnectRefusedError(EgressError):
 
 class RegistryError(ResidencyError):
     """The registry is not usable; the message lists every fault with its row and fix."""
-
-
-class UnknownJurisdictionError(ResidencyError):
-    """Nothing known says whose law holds: nothing may be processed."""

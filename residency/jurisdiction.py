@@ -1,13 +1,13 @@
 """
 Whose law holds for a person, and how we know.
 
-- Order: declared residence, then the number, then the BSUID's country, then the tenant's own
-  jurisdiction, and that only where it is configured as the fallback.
+- Order: declared residence, then the number, then the BSUID's country. Where nothing names a
+  country (a satellite phone, a declaration that nobody can read), the person is of `NOWHERE`:
+  the rules know no law of it, and hold to the strictest. Weaker evidence never stands in.
 - A number is evidence, not proof (roaming, foreign SIMs), and often of several countries: the
   candidates are kept, joined by "+", unless the tenant's own is among them.
 - `phonenumbers.is_valid_number` never decides: WhatsApp knows numbers that no plan lists any
   more. It only narrows the candidates of a calling code.
-- No message names the number.
 """
 
 import re
@@ -15,7 +15,6 @@ import re
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber
 
-from residency.errors import UnknownJurisdictionError
 from residency.model import Jurisdiction
 
 _BSUID = re.compile(r"([A-Z]{2})\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
@@ -24,33 +23,22 @@ _MEXICO = 52
 _MEXICO_OLD_MOBILE = re.compile(r"521([0-9]{10})")  # dropped from the plan in 2019, still a wa_id
 
 
+NOWHERE = "ZZ"
+"""The code of no country (ISO 3166-1 leaves it to users): no table has a law for it."""
+
+
 def locate(
-    *,
-    declared: str | None,
-    phone: str | None,
-    bsuid: str | None,
-    tenant: str,
-    fallback: bool = False,
+    *, declared: str | None, phone: str | None, bsuid: str | None, tenant: str
 ) -> Jurisdiction:
-    """
-    Return the jurisdiction of a person; *phone* is E.164 digits without "+".
-
-    Raises:
-        UnknownJurisdictionError: nothing says whose law holds, or the declaration is unreadable.
-
-    """
+    """Return the jurisdiction of a person; *phone* is E.164 digits without "+"."""
     if declared is not None:
-        if not known(declared):
-            raise UnknownJurisdictionError("the declared residence is no country code")
-        return Jurisdiction(code=declared, evidence="declared")
+        return Jurisdiction(code=declared if known(declared) else NOWHERE, evidence="declared")
     if found := candidates(phone or ""):
         code = tenant if tenant in found else "+".join(sorted(found))
         return Jurisdiction(code=code, evidence="number")
     if (match := _BSUID.fullmatch(bsuid or "")) and known(match[1]):
         return Jurisdiction(code=match[1], evidence="bsuid")
-    if fallback and known(tenant):
-        return Jurisdiction(code=tenant, evidence="tenant")
-    raise UnknownJurisdictionError("no declaration, number or user id names a country")
+    return Jurisdiction(code=NOWHERE, evidence="none")
 
 
 def known(code: str) -> bool:

@@ -82,8 +82,8 @@ class Jurisdiction:
     Whose law holds, and how we know.
 
     *code* is an ISO 3166-1 alpha-2 country (or a candidate set joined by "+", when a number
-    fits several; the strictest counts). *evidence* is ``declared``, ``tenant``, ``number`` or
-    ``bsuid``.
+    fits several; the strictest counts); ``ZZ`` is no country. *evidence* is ``declared``,
+    ``number``, ``bsuid`` or ``none``.
     """
 
     code: str

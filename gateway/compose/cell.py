@@ -269,7 +269,7 @@ async def _parts(
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
         egress=egress,
         simulators=exits.simulators(settings),
-        erasing=jurisdictions.erasing(jurisdictions.load()),
+        erasing=partial(jurisdictions.erases, laws=jurisdictions.load()),
     )
     return ports, broker, relay, keyring, ruled, trail
 

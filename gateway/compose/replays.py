@@ -85,12 +85,14 @@ async def explained(settings: Settings, ident: str) -> Explanation:
 
 async def _explanation(row: Row[Any], stored: Stored, judge: Judge) -> Explanation:
     undecided = stored.outcome == "undecided"
+    found = await explain.asked_again(stored.asked, judge.engine, facts=judge.facts)
     return Explanation(
         stored=stored,
         at=datetime.fromtimestamp(row.at / 1e6, UTC).isoformat(timespec="milliseconds"),
         engine=row.engine,
         fault="" if undecided else await replay.reproduce(stored, judge),
-        processors=await explain.asked_again(stored.asked, judge.engine, facts=judge.facts),
+        law=found.law,
+        processors=found.processors,
     )
 
 

@@ -111,6 +111,7 @@ def probe(region: str, at: datetime) -> Question:
         stage=Stage.NOTICE,
         purpose="readiness",
         tenant="none",
+        controller="ZZ",
         jurisdiction="ZZ",
         region=region,
         languages=("en",),

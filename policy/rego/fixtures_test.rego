@@ -21,6 +21,7 @@ transfer_consent := object.union(consent, {"id": "c_2", "purpose": "transfer_abr
 question := {
 	"bundle_age": 0,
 	"consent": consent,
+	"controller": "DE",
 	"data_class": "voice",
 	"held": false,
 	"jurisdiction": "DE",
@@ -172,6 +173,11 @@ world := {
 	"notices": ["2026-10", "2026-11"],
 	"processors": [cell, far, near, abroad],
 	"revision": "r1",
+	"strictest": {
+		"minor_consent": false,
+		"redact": object.union(redact, {"understand": ["card", "iban"]}),
+		"retention": object.union(clocks, {"raw_audio_seconds": 9}),
+	},
 	"tenants": {"acme": {}, "tight": {}},
 	"ways": {},
 }
@@ -213,6 +219,9 @@ open_world := object.union(object.remove(world, ["grounds", "index", "jurisdicti
 })
 
 asking(changes) := object.union(question, object.union(handing(changes), changes))
+
+# As before there was a controller in a question: each law in question was the person's.
+of_old(changes) := object.remove(asking(changes), ["controller"])
 
 handing(changes) := {"data_class": object.get(class_of, object.get(changes, "stage", "transcribe"), "voice")}
 

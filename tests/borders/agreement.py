@@ -76,8 +76,11 @@ def _compare(tally: Tally, name: str, given: World, case: Case, decision: Decisi
     wanted = oracle.ways(given, case.question)
     tally.met.update(ground.partition(":")[0] for _, ground in wanted)
     tally.met["several"] += len(wanted) > 1
+    tally.met["abroad"] += bool(wanted) and case.question.controller != case.question.jurisdiction
+    tally.met["stranger"] += bool(wanted) and "ZZ" in case.question.jurisdiction
     for what, want, got in (
         ("ways", wanted, _ways(decision)),
+        ("keeping", oracle.keeping(given, case.question) if wanted else {}, _keeping(decision)),
         ("hosts", oracle.hosts(given, case.question), _hosts(decision)),
         ("walk", [name for name, _ in wanted if name not in case.down], _walk(decision, case)),
     ):
@@ -89,6 +92,13 @@ def _ways(decision: Decision) -> tuple[oracle.Way, ...]:
     if not isinstance(decision, Allowed):
         return ()
     return tuple((name, decision.obligations.transfers[name]) for name in decision.processors)
+
+
+def _keeping(decision: Decision) -> dict[str, object]:
+    if not isinstance(decision, Allowed):
+        return {}
+    clocks = {kind: getattr(decision.obligations, kind) for kind in oracle.EVERY_CLOCK}
+    return clocks | dict(decision.obligations.redact)
 
 
 def _hosts(decision: Decision) -> frozenset[str]:

@@ -39,20 +39,87 @@ class World:
 Way = tuple[str, str]
 """A processor's id, and the ground on which data goes there."""
 
+Law = Mapping[str, Any]
+EVERY_CLOCK = ("raw_audio_seconds", "redacted_seconds", "reply_audio_seconds", "transcript_seconds")
+EVERY_SINK = ("analytics", "log", "understand")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """
+    Whose word counts: the controller's law (*seat*), the person's (*theirs*), the *table*'s.
+
+    *stranger* is a person of whom at least one candidate country has no law in the table: then the
+    strictest of the whole table counts too, and nothing goes further than the cell's region.
+    """
+
+    seat: Law
+    theirs: Sequence[Law]
+    placing: Sequence[Law]
+    table: Sequence[Law]
+    stranger: bool
+
+    @property
+    def heard(self) -> Sequence[Law]:
+        """Return the laws of which the stricter counts."""
+        return [self.seat, *self.theirs, *(self.table if self.stranger else ())]
+
+
+def standing(world: World, asked: Question) -> Standing | None:
+    """Return whose law holds, or None where the controller's own is not in the table."""
+    if asked.controller not in world.laws:
+        return None
+    people = [code for code in asked.jurisdiction.split("+") if code in world.laws]
+    theirs = [world.laws[code] for code in people]
+    # A law that keeps data in its country says where; but a no can be told from anywhere.
+    keeping = [
+        world.laws[code]
+        for code in people
+        if world.laws[code]["localises"] and code != asked.controller and asked.stage != "notice"
+    ]
+    seat = world.laws[asked.controller]
+    return Standing(
+        seat=seat,
+        theirs=theirs,
+        placing=[seat, *keeping],
+        table=list(world.laws.values()),
+        stranger=len(people) < len(asked.jurisdiction.split("+")),
+    )
+
 
 def ways(world: World, asked: Question) -> tuple[Way, ...]:
     """Return who may be touched, in order; nobody is an answer."""
-    codes = asked.jurisdiction.split("+")
-    if asked.tenant not in world.tenants or not all(code in world.laws for code in codes):
+    held = standing(world, asked)
+    if held is None or asked.tenant not in world.tenants:
         return ()
-    laws = [world.laws[code] for code in codes]
-    if not _question_stands(world, asked, laws):
+    if not _question_stands(world, asked, held):
         return ()
-    if not all(_home(asked.region, law, asked, world) for law in laws):
-        return ()  # the cell itself stands abroad
-    if asked.stage == "capture" and not _able("transcribe", world, asked, laws):
+    if not all(_home(asked.region, law, asked, world) for law in held.placing):
+        return ()  # the cell itself stands where it may not
+    if asked.stage == "capture" and not _able("transcribe", world, asked, held):
         return ()  # a note that nobody can hear is not fetched
-    return _able(asked.stage, world, asked, laws)
+    return _able(asked.stage, world, asked, held)
+
+
+def keeping(world: World, asked: Question) -> dict[str, Any]:
+    """Return for how long each kind is kept, and what is taken out for each sink."""
+    held = standing(world, asked)
+    assert held is not None
+    own = world.tenants[asked.tenant]
+    return {
+        clock: min(
+            [law["retention"][clock] for law in held.heard]
+            + [n for kind, n in own.get("retention", {}).items() if kind == clock]
+        )
+        for clock in EVERY_CLOCK
+    } | {
+        sink: frozenset(
+            name
+            for lists in [*(law["redact"] for law in held.heard), own.get("redact", {})]
+            for name in lists.get(sink, ())
+        )
+        for sink in EVERY_SINK
+    }
 
 
 def hosts(world: World, asked: Question) -> frozenset[str]:
@@ -62,7 +129,7 @@ def hosts(world: World, asked: Question) -> frozenset[str]:
 
 
 def _question_stands(  # noqa: PLR0911 - one condition after another, as one reads them
-    world: World, asked: Question, laws: Sequence[Mapping[str, Any]]
+    world: World, asked: Question, held: Standing
 ) -> bool:
     if asked.purpose in world.tenants[asked.tenant].get("refused_purposes", ()):
         return False
@@ -70,17 +137,23 @@ def _question_stands(  # noqa: PLR0911 - one condition after another, as one rea
         return False
     if asked.stage == "notice":  # one cannot need consent to be asked for it
         return True
+    if world.tenants[asked.tenant].get("abroad") == "decline" and _elsewhere(held):
+        return False
     if asked.held:
         return False
     if asked.purpose == "answer_typed" and asked.stage in ("reply", "understand"):
         return True  # typed words are answered because the person asked
-    if not _own_consent_counts(asked, laws):
+    if not _own_consent_counts(asked, held):
         return False
     return asked.purpose in ASKED_ABOUT and _live(asked.consent, asked.purpose, asked, world)
 
 
-def _own_consent_counts(asked: Question, laws: Sequence[Mapping[str, Any]]) -> bool:
-    return not asked.minor or all(law["minor_consent"] for law in laws)
+def _elsewhere(held: Standing) -> bool:
+    return held.stranger or any(law["law"] != held.seat["law"] for law in held.theirs)
+
+
+def _own_consent_counts(asked: Question, held: Standing) -> bool:
+    return not asked.minor or all(law["minor_consent"] for law in held.heard)
 
 
 def _live(given: Consent | None, purpose: str, asked: Question, world: World) -> bool:
@@ -93,9 +166,7 @@ def _live(given: Consent | None, purpose: str, asked: Question, world: World) ->
     )
 
 
-def _able(
-    stage: str, world: World, asked: Question, laws: Sequence[Mapping[str, Any]]
-) -> tuple[Way, ...]:
+def _able(stage: str, world: World, asked: Question, held: Standing) -> tuple[Way, ...]:
     refused = world.tenants[asked.tenant].get("refused", ())
     found = [
         (row["id"], ground)
@@ -103,10 +174,11 @@ def _able(
         if stage in row["stages"]
         and row["id"] not in {*refused, *asked.suspended}
         and _in_reach(row, asked)
+        and (row["region"] == asked.region or not held.stranger)
         and (row["contract_expires"] == 0 or row["contract_expires"] > asked.now)
         and row["review_expires"] > asked.now
         and (not row["languages"] or set(row["languages"]) & set(asked.languages))
-        and (ground := _ground(row, world, asked, laws))
+        and (ground := _ground(row, world, asked, held))
     ]
     return tuple(sorted(found, key=lambda way: way[1] != "domestic"))
 
@@ -122,23 +194,21 @@ def _home(region: str, law: Mapping[str, Any], asked: Question, world: World) ->
     return free or {region, asked.region} <= within
 
 
-def _ground(
-    row: Mapping[str, Any], world: World, asked: Question, laws: Sequence[Mapping[str, Any]]
-) -> str:
+def _ground(row: Mapping[str, Any], world: World, asked: Question, held: Standing) -> str:
     """Return the strongest ground that holds under each law where *row* is abroad, or none."""
-    abroad = [law for law in laws if not _home(row["region"], law, asked, world)]
+    abroad = [law for law in held.placing if not _home(row["region"], law, asked, world)]
     if not abroad:
         return "domestic"
     if asked.bundle_age > DAY:
         return ""
     for tool in STRONGEST_FIRST:
         labels = [_paper(tool, row, law, asked) for law in abroad]
-        if all(labels) and _agreed(tool, world, asked, laws):
+        if all(labels) and _agreed(tool, world, asked, held):
             return labels[0]
     return ""
 
 
-def _agreed(tool: str, world: World, asked: Question, laws: Sequence[Mapping[str, Any]]) -> bool:
+def _agreed(tool: str, world: World, asked: Question, held: Standing) -> bool:
     tenant = world.tenants[asked.tenant]
     if tool not in world.grounds or tool in tenant.get("refused_grounds", ()):
         return False
@@ -146,7 +216,7 @@ def _agreed(tool: str, world: World, asked: Question, laws: Sequence[Mapping[str
         return True
     return (
         "transfer_abroad" not in tenant.get("refused_purposes", ())
-        and _own_consent_counts(asked, laws)
+        and _own_consent_counts(asked, held)
         and _live(asked.transfer_consent, "transfer_abroad", asked, world)
     )
 

@@ -32,7 +32,8 @@ def _agreed(tally: Tally, cases: int) -> None:
     assert tally.wrong == []
     assert tally.cases == cases
     # A generator that only ever meets a no, or never leaves home, would prove nothing.
-    rare = {name for name in (*oracle.STRONGEST_FIRST, "several") if tally.met[name] < cases // 500}
+    telling = (*oracle.STRONGEST_FIRST, "abroad", "several", "stranger")
+    rare = {name for name in telling if tally.met[name] < cases // 500}
     assert rare == set()
     assert tally.met["Allowed"] > cases // 10
     assert tally.met["Denied"] > cases // 10
@@ -178,6 +179,41 @@ RULES: dict[str, tuple[str, ...]] = {
         "transfer/transfer.rego",
         "unrefused(ground) if object.get(refused, ground, false) == false",
         'unrefused(ground) if ground != ""',
+    ),
+    "the controller's law is forgotten": (
+        "law/law.rego",
+        'split(object.get(input, "controller", input.jurisdiction), "+")',
+        'split(input.jurisdiction, "+")',
+    ),
+    "the person's law is forgotten": (
+        "law/law.rego",
+        "some group in [controllers, persons]",
+        "some group in [controllers]",
+    ),
+    "a law that localises does not": (
+        "law/law.rego",
+        'object.get(data.vocustody.jurisdictions, [code, "localises"], "") != ""',
+        'object.get(data.vocustody.jurisdictions, [code, "localises"], "") == "never"',
+    ),
+    "no law of theirs is no law at all": (
+        "law/law.rego",
+        "count(unlisted) > 0; found := data.vocustody.strictest",
+        "count(unlisted) > 9; found := data.vocustody.strictest",
+    ),
+    "strangers' data goes further than the cell's region": (
+        "law/law.rego",
+        "within(_) if count(unlisted) == 0",
+        "within(_) if count(unlisted) >= 0",
+    ),
+    "strangers' data goes abroad": (
+        "transfer/transfer.rego",
+        "\tconfined == false\n",
+        "",
+    ),
+    "who is declined is served": (
+        "route/route.rego",
+        "welcome if law.related",
+        "welcome if law.known",
     ),
     "a hold is ignored": ("route/route.rego", "unheld if input.held == false", "unheld if true"),
 }

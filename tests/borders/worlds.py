@@ -29,8 +29,15 @@ PLACES = {
 SERVICES = ("messaging", "speech-to-text", "speech-to-text", "text-to-speech", "understanding")
 LANGUAGES = ("de", "en", "fr", "pt")
 EXPIRIES = (NOW - 1, NOW, NOW + 1, NOW + DAY)
+REDACTED = ("address", "card", "health", "national_id", "phone")
 SELDOM = 0.05
-OFTEN = {"consent": 0.12, "jurisdiction": 0.2, "tenant": 0.25, "transfer_consent": 0.4}
+OFTEN = {
+    "consent": 0.12,
+    "controller": 0.1,
+    "jurisdiction": 0.35,
+    "tenant": 0.25,
+    "transfer_consent": 0.4,
+}
 """How likely each fact of a question is changed: what transfers hang on, more often."""
 
 TOOLED = tuple(sorted({*HANDED.values()}))
@@ -85,7 +92,8 @@ def case(draw: random.Random, given: World) -> Case:
     base: dict[str, Any] = {
         "stage": stage,
         "data_class": HANDED[stage],
-        "jurisdiction": "+".join(sorted(draw.sample(own, min(len(own), draw.choice([1, 1, 2]))))),
+        "controller": draw.choice(own),
+        "jurisdiction": "+".join(sorted(draw.sample(own, min(len(own), draw.choice([1, 2]))))),
         "region": home["region"],
         "languages": ("de", "en"),
     }
@@ -127,6 +135,9 @@ def _law(draw: random.Random, base: dict[str, Any]) -> dict[str, Any]:
         "tools": tools,
         "barred": [code for code in countries if draw.random() < 0.08],
         "minor_consent": draw.random() < 0.4,
+        "localises": "Art. 1" if draw.random() < 0.4 else "",
+        "retention": {kind: draw.randint(1, 80_000) for kind in base["retention"]},
+        "redact": {sink: sorted(draw.sample(REDACTED, 2)) for sink in base["redact"]},
     }
 
 
@@ -168,6 +179,9 @@ def _tenants(draw: random.Random, ids: list[str]) -> dict[str, dict[str, Any]]:
             "refused_purposes": [
                 p for p in ("training", TRANSFER_ABROAD, "answer_typed") if draw.random() < 0.3
             ],
+            "abroad": draw.choice(["serve", "serve", "decline"]),
+            "redact": {"log": draw.sample(REDACTED, 1)},
+            "retention": {"raw_audio_seconds": draw.randint(1, 80_000)},
         },
     }
 
@@ -190,7 +204,7 @@ def _consent(draw: random.Random, purpose: str) -> Consent | None:
 
 
 def _jurisdiction(draw: random.Random, given: World) -> str:
-    codes = [*sorted(given.laws), *(["XX"] if draw.random() < 0.1 else [])]
+    codes = [*sorted(given.laws), *(["ZZ"] if draw.random() < 0.3 else [])]
     return "+".join(sorted(draw.sample(codes, min(len(codes), draw.choice([1, 2, 2, 3])))))
 
 
@@ -198,10 +212,15 @@ def _tenant(draw: random.Random, _given: World) -> str:
     return draw.choice(["tight", "tight", "tight", "nobody"])
 
 
+def _controller(draw: random.Random, given: World) -> str:
+    return draw.choice([*sorted(given.laws), "ZZ"])
+
+
 CHANGES: dict[str, Any] = {
     "now": lambda draw, given: draw.choice([NOW - 2, NOW - 1, NOW + 1, NOW + DAY - 1, NOW + DAY]),
     "purpose": lambda draw, given: draw.choice(["training", "answer_typed", "sell"]),
     "tenant": _tenant,
+    "controller": _controller,
     "jurisdiction": _jurisdiction,
     "region": lambda draw, given: draw.choice([*sorted(PLACES), "eu-north"]),
     "languages": lambda draw, given: draw.choice([("fr",), ("it",), ("it", "pt"), ("pt", "de")]),

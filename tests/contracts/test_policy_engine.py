@@ -68,12 +68,12 @@ async def test_a_question_in_order_is_allowed(
 
 async def test_a_no_is_a_no(policy_engine: PolicyEngine, policy_bundle: Bundle) -> None:
     """Denied is final and says why, in the same words on each engine."""
-    question = asking(jurisdiction="XX", held=True)
+    question = asking(controller="XX", held=True)
 
     decision = await decide(question, policy_engine, facts=policy_bundle.facts, deadline_s=10)
 
     assert isinstance(decision, Denied)
-    assert decision.reasons == ("hold.active", "jurisdiction.unknown")
+    assert decision.reasons == ("controller.law_missing", "hold.active")
 
 
 async def test_empty_input_is_denied(policy_engine: PolicyEngine) -> None:

@@ -47,7 +47,9 @@ def random_world(seed: int) -> dict[str, Any]:
             kind: draw.sample(GROUNDS, draw.randrange(2, 5)) for kind in ("voice", "reply_text")
         }
         barred = draw.sample(["BR", "CH", "SG", "US"], draw.randrange(2))
-        laws[code] = {**laws[code], "barred": barred, "tools": tools}
+        kept = laws[code]["retention"] | {"raw_audio_seconds": draw.randrange(1, 80_000)}
+        laws[code] = {**laws[code], "barred": barred, "tools": tools, "retention": kept}
+    laws["SG"]["localises"] = "Art. 1"
     tenants = policy_world.tenants()
     tenants["acme"] = {
         "refused": [f"p{draw.randrange(40)}" for _ in range(draw.randrange(4))],
@@ -94,6 +96,10 @@ def test_the_fast_answer_is_the_slow_one_in_any_world(
             assert fast["processors"] == chosen, question
             grounds = {name: found["ground"] for name, found in rows.items()}
             assert fast["obligations"]["transfers"] == grounds, question
+            if fast["allow"]:
+                parts = slow["law"]["parts"]
+                kept = fast["obligations"]["raw_audio_seconds"]
+                assert kept == parts["retention.raw_audio"]["value"], question
             abroad += any(ground != "domestic" for ground in grounds.values())
 
     assert abroad > 0

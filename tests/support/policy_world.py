@@ -90,6 +90,7 @@ def tenants() -> dict[str, dict[str, Any]]:
     """Return a tenant that adds nothing, one that tightens, and one that tries to loosen."""
     return {
         "acme": {},
+        "homely": {"abroad": "decline"},
         "loose": {"retention": {"transcript_seconds": 366 * DAY}, "redact": {"log": []}},
         "tight": {
             "retention": {"raw_audio_seconds": 900},
@@ -140,6 +141,7 @@ QUESTION = Question(
     stage=Stage.TRANSCRIBE,
     purpose=PURPOSE,
     tenant="acme",
+    controller="DE",
     jurisdiction="DE",
     region="eu-central",
     languages=("de", "en"),
@@ -179,8 +181,9 @@ SPOILT = [
 
 CHANGES: dict[str, list[Any]] = {
     "now": [NOW - 2 * DAY, NOW - 1, NOW + 1, NOW + DAY, NOW + 31 * DAY],
-    "purpose": ["train_models", "training", "answer_typed"],
-    "tenant": ["tight", "loose", "nobody"],
+    "purpose": ["train_models", "training", "training", "answer_typed"],
+    "tenant": ["tight", "tight", "loose", "nobody", "homely"],
+    "controller": ["AT", "BR", "CH", "DE", "GB", "SG", "US", "XX"],
     "jurisdiction": ["US", "CH", "XX", "AT+DE", "DE+US", "DE+CH", "DE+XX", "GB+GG+IM+JE"],
     "region": [*REGIONS, "eu-north"],
     "languages": [("fr",), ("it",), ("it", "fr", "de"), ("pt",)],
@@ -205,6 +208,11 @@ def questions(count: int = 300) -> list[Question]:
     for _ in range(count):
         home = draw.choice(HOMES)
         changed = draw.sample(sorted(CHANGES), draw.randrange(4))
-        base = {"stage": draw.choice(list(Stage)), "jurisdiction": home[0], "region": home[1]}
+        base = {
+            "stage": draw.choice(list(Stage)),
+            "controller": home[0],
+            "jurisdiction": home[0],
+            "region": home[1],
+        }
         found.append(asking(**base | {name: draw.choice(CHANGES[name]) for name in changed}))
     return found

@@ -15,14 +15,16 @@ package vocustody.explain
 import data.vocustody.law
 import data.vocustody.route
 import data.vocustody.transfer
+import data.vocustody.whose_law
 
 # METADATA
-# title: Why each processor is chosen or not
+# title: Whose law holds, and why each processor is chosen or not
 # entrypoint: true
 # custom:
 #   code: explain.decision
 #   article: GDPR Art. 5(2)
 decision := {
+	"law": whose_law.held,
 	"processors": {row.id: verdict(row) | some row in data.vocustody.processors},
 	"revision": data.vocustody.revision,
 }
@@ -100,6 +102,7 @@ faults(row, stage) := {code |
 		"processor.stage": count([1 | some served in row.stages; served == stage]),
 		"processor.stale_bundle": count([1 | some ok in [at_home(row), fresh]; ok]),
 		"processor.suspended": unsuspended(row),
+		"region.confined": law.within(row.region),
 	}
 	holds in {false, 0}
 }
@@ -214,11 +217,11 @@ grounds(row, stage) := [label |
 	some name in transfer.grounds
 	name in data.vocustody.grounds
 	under := [tool |
-		some code in law.codes
+		some code in law.places
 		some tool in tools(row, code, name, route.handed[stage])
 	]
-	met := [code | some code in law.codes; covered(row, code, name, route.handed[stage])]
-	count(met) == count(law.codes)
+	met := [code | some code in law.places; covered(row, code, name, route.handed[stage])]
+	count(met) == count(law.places)
 	label := under[0]
 ] if at_home(row) == false
 

@@ -10,6 +10,7 @@ look(asked, world) := found if {
 		with data.vocustody.index as {}
 		with data.vocustody.ways as {}
 		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.strictest as fixtures.world.strictest
 		with data.vocustody.notices as world.notices
 		with data.vocustody.processors as world.processors
 		with data.vocustody.revision as world.revision
@@ -56,8 +57,8 @@ test_what_speaks_against_the_question_speaks_against_each if {
 }
 
 test_unknown_law_speaks_against_each if {
-	every row in rows({"jurisdiction": "XX"}) {
-		"jurisdiction.unknown" in row.reasons
+	every row in rows({"controller": "XX"}) {
+		"controller.law_missing" in row.reasons
 	}
 }
 
@@ -124,7 +125,7 @@ test_other_grounds if {
 
 # Abroad under one law only: that law's ground is enough; without it, the other's home is not.
 test_each_law_must_let_it_go if {
-	both := fixtures.asking({"jurisdiction": "AT+DE"})
+	both := fixtures.of_old({"jurisdiction": "AT+DE"})
 	austria := object.union(fixtures.jurisdictions.AT, {"regions": ["eu-central", "eu-zurich"]})
 	germany := fixtures.open_law
 	open := world_with({"jurisdictions": {"AT": austria, "DE": germany}, "processors": [fixtures.swiss]})
@@ -135,7 +136,7 @@ test_each_law_must_let_it_go if {
 }
 
 test_home_law_lends_no_ground if {
-	both := fixtures.asking({"jurisdiction": "AT+DE"})
+	both := fixtures.of_old({"jurisdiction": "AT+DE"})
 	austria := object.union(fixtures.open_law, {"regions": ["eu-central", "eu-zurich"], "adequate": [], "tools": {"voice": ["explicit-consent", "scc"]}})
 	filed := [{"expires": fixtures.now + 1, "law": "A law", "module": "9", "tool": "scc"}]
 	germany := object.union(fixtures.open_law, {"law": "B law"})
@@ -151,4 +152,14 @@ test_unheard_note_is_not_fetched if {
 	rows(fetch)["msg.cell"] == not_chosen({"processor.unheard"})
 	rows({"stage": "capture"})["msg.cell"] == chosen(1, "domestic")
 	rows({"stage": "reply", "languages": ["it"]})["msg.cell"] == chosen(1, "domestic")
+}
+
+# Of a country without a law in the table, nothing goes further than the cell's own region.
+test_confined if {
+	rows({"jurisdiction": "XX"})["stt.near"] == chosen(1, "domestic")
+	rows({"jurisdiction": "XX"})["stt.far"] == not_chosen({"region.confined"})
+}
+
+test_whose_law_is_part_of_the_answer if {
+	look(fixtures.asking({"jurisdiction": "XX"}), fixtures.open_world).law.unlisted == {"XX"}
 }

@@ -13,7 +13,7 @@ import data.vocustody.law
 import data.vocustody.transfer
 
 # METADATA
-# title: The cell stands where this person's law lets it stand
+# title: The cell stands where the laws that say so let it stand
 # scope: rule
 # custom:
 #   code: region.admitted
@@ -37,23 +37,38 @@ served if {
 }
 
 # METADATA
-# title: Nothing says whose law holds
+# title: The table has no law of the controller's country
 # scope: rule
 # custom:
-#   code: jurisdiction.unknown
-#   article: GDPR Art. 3, 44
-against contains "jurisdiction.unknown" if not law.known
+#   code: controller.law_missing
+#   article: GDPR Art. 3(1), 5(2)
+against contains "controller.law_missing" if not law.known
 
 # METADATA
-# title: The cell stands in a region that this person's law does not admit
+# title: The cell stands in a region that the controller's law does not admit
 # scope: rule
 # custom:
 #   code: region.foreign
 #   article: GDPR Art. 44; PDPA s. 26; LGPD Art. 33
 against contains "region.foreign" if {
 	law.known
-	not admitted
+	not own
 }
+
+# METADATA
+# title: The person's law keeps such data in the country, and the cell stands abroad
+# scope: rule
+# custom:
+#   code: law.localises
+#   article: GDPR Art. 3(2), 44
+against contains "law.localises" if {
+	law.known
+	not kept_in
+}
+
+own if law.at_home(input.region, law.controllers)
+
+kept_in if law.at_home(input.region, law.localising)
 
 # METADATA
 # title: No processor in place, under contract, in this language
@@ -88,13 +103,13 @@ candidates := eligible(input.stage)
 # the registry's order. What is at home under each law is at home.
 eligible(stage) := [found |
 	admitted
-	count(shelves) == count(law.codes)
+	count(shelves) == count(law.places)
 	near := common([spoken(shelf, stage, "home") | some shelf in shelves])
 	reach := common([(spoken(shelf, stage, "home") | spoken(shelf, stage, "abroad")) |
 		some shelf in shelves
 	])
 	some group in [
-		[{"row": row, "transfer": "domestic"} | some n in near; row := rows[n]; usable(row)],
+		[{"row": row, "transfer": "domestic"} | some n in near; row := rows[n]; usable(row); law.within(row.region)],
 		transfer.labelled([row | some n in (reach - near); row := rows[n]; usable(row)]),
 	]
 	some found in group
@@ -109,7 +124,7 @@ rows := data.vocustody.index.rows
 #   code: residency.shelves
 #   article: GDPR Art. 28, 44
 shelves := [shelf |
-	some code in law.codes
+	some code in law.places
 	shelf := data.vocustody.index.shelves[data.vocustody.index.kin[code]][input.region]
 ]
 

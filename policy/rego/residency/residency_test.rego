@@ -14,6 +14,7 @@ look(asked, world) := found if {
 		with data.vocustody.grounds as world.grounds
 		with data.vocustody.ways as world.ways
 		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.strictest as fixtures.world.strictest
 		with data.vocustody.tenants as world.tenants
 }
 
@@ -26,7 +27,7 @@ test_empty_input_finds_nobody if {
 		"admitted": false,
 		"served": false,
 		"ids": [],
-		"reasons": {"jurisdiction.unknown"},
+		"reasons": {"controller.law_missing"},
 	}
 }
 
@@ -36,33 +37,72 @@ test_candidates_in_data_order if {
 	reasons({}) == set()
 }
 
-test_unknown_jurisdiction if {
-	ids({"jurisdiction": "XX"}) == []
-	reasons({"jurisdiction": "XX"}) == {"jurisdiction.unknown"}
+test_unknown_law_of_the_controller if {
+	ids({"controller": "XX"}) == []
+	reasons({"controller": "XX"}) == {"controller.law_missing"}
 }
 
-# One known candidate does not make the other one known.
-test_half_known_jurisdiction if {
-	ids({"jurisdiction": "DE+XX"}) == []
-	reasons({"jurisdiction": "DE+XX"}) == {"jurisdiction.unknown"}
+# A question from before there was a controller: each candidate's law has to be known.
+test_half_known_law_of_old if {
+	asked := fixtures.of_old({"jurisdiction": "DE+XX"})
+
+	look(asked, fixtures.world).ids == []
+	look(asked, fixtures.world).reasons == {"controller.law_missing"}
 }
 
 test_foreign_cell if {
-	ids({"jurisdiction": "SG"}) == []
-	reasons({"jurisdiction": "SG"}) == {"region.foreign"}
+	ids({"controller": "SG"}) == []
+	reasons({"controller": "SG"}) == {"region.foreign"}
 }
 
-# What is allowed is allowed by every candidate, not by the first one.
-test_candidate_jurisdictions_all_count if {
-	ids({"jurisdiction": "AT+DE"}) == ["stt.far", "stt.near"]
-	ids({"jurisdiction": "DE+US"}) == ["stt.near"]
-	reasons({"jurisdiction": "DE+SG"}) == {"region.foreign"}
+# Where the person is does not say where the controller's cell may stand.
+test_people_of_other_laws_change_no_place if {
+	every code in ["AT", "SG", "US", "AT+SG"] {
+		ids({"jurisdiction": code}) == ["stt.far", "stt.near"]
+		reasons({"jurisdiction": code}) == set()
+	}
+}
+
+# Of a country without a law in the table, nothing goes further than the cell's own region.
+test_no_law_of_theirs_stays_in_the_region if {
+	every code in ["XX", "DE+XX"] {
+		ids({"jurisdiction": code}) == ["stt.near"]
+		look(fixtures.asking({"jurisdiction": code}), fixtures.open_world).ids == ["stt.near"]
+	}
+	ids({"jurisdiction": "XX", "suspended": ["stt.near"]}) == []
+	ids({"jurisdiction": "XX", "languages": ["fr"]}) == []
+}
+
+localising := object.union(fixtures.world, {"jurisdictions": object.union(fixtures.jurisdictions, {
+	"SG": object.union(fixtures.jurisdictions.SG, {"localises": "Art. 1"}),
+	"AT": object.union(object.remove(fixtures.jurisdictions.AT, ["regions"]), {
+		"localises": "Art. 1",
+		"regions": ["eu-central"],
+	}),
+})})
+
+in_localising(changes) := look(fixtures.asking(changes), localising)
+
+# A law that keeps data in the country is one that says where.
+test_localising_law_narrows if {
+	in_localising({"jurisdiction": "SG"}).ids == []
+	in_localising({"jurisdiction": "SG"}).reasons == {"law.localises"}
+	in_localising({"jurisdiction": "AT+DE"}).ids == ["stt.far", "stt.near"]
+	in_localising({"jurisdiction": "SG", "stage": "notice"}).ids == ["msg.cell"]
+	in_localising({"controller": "SG", "jurisdiction": "SG", "region": "eu-west"}).reasons == {"region.foreign"}
+}
+
+# Of old, what was allowed was allowed by every candidate, not by the first one.
+test_candidate_jurisdictions_all_count_of_old if {
+	look(fixtures.of_old({"jurisdiction": "AT+DE"}), fixtures.world).ids == ["stt.far", "stt.near"]
+	look(fixtures.of_old({"jurisdiction": "DE+US"}), fixtures.world).ids == ["stt.near"]
+	look(fixtures.of_old({"jurisdiction": "DE+SG"}), fixtures.world).reasons == {"region.foreign"}
 }
 
 # Free transfers let the cell stand abroad; they do not send the data on from there.
 test_free_transfers_stay_in_the_cell if {
-	ids({"jurisdiction": "US"}) == ["stt.near"]
-	ids({"jurisdiction": "US", "region": "us-east"}) == ["stt.abroad"]
+	ids({"controller": "US"}) == ["stt.near"]
+	ids({"controller": "US", "region": "us-east"}) == ["stt.abroad"]
 }
 
 # The second at which a contract ends is already outside.
@@ -135,7 +175,7 @@ indexed(changes) := object.union(
 test_each_law_is_in_the_index if {
 	world := indexed({"kin": {"DE": "DE"}})
 
-	look(fixtures.asking({"jurisdiction": "DE+AT"}), world).ids == []
+	look(fixtures.of_old({"jurisdiction": "DE+AT"}), world).ids == []
 	look(fixtures.question, world).ids == ["stt.far", "stt.near"]
 }
 
@@ -151,13 +191,13 @@ test_within_reach_of_each_law if {
 		"ways": {"AT": fixtures.open_ways, "DE": fixtures.open_ways},
 	})
 
-	look(fixtures.asking({"jurisdiction": "DE+AT"}), world).ids == ["stt.near", "stt.abroad"]
-	look(fixtures.asking({"jurisdiction": "AT+DE"}), world).ids == ["stt.near", "stt.abroad"]
+	look(fixtures.of_old({"jurisdiction": "DE+AT"}), world).ids == ["stt.near", "stt.abroad"]
+	look(fixtures.of_old({"jurisdiction": "AT+DE"}), world).ids == ["stt.near", "stt.abroad"]
 }
 
 # The shelf is full, but the cell must not stand here.
 test_the_index_admits_no_cell if {
-	look(fixtures.asking({"jurisdiction": "SG"}), fixtures.world).ids == []
+	look(fixtures.asking({"controller": "SG"}), fixtures.world).ids == []
 }
 
 test_suspended if {

@@ -57,6 +57,7 @@ allow if {
 	class_expected
 	tenant_known
 	purpose_accepted
+	welcome
 	permitted
 	unheld
 	unprotected
@@ -195,6 +196,21 @@ against contains "data_class.unexpected" if not class_expected
 #   code: purpose.refused
 #   article: GDPR Art. 28(3)(a)
 against contains "purpose.refused" if not purpose_accepted
+
+# METADATA
+# title: The controller serves nobody who is under another law than its own
+# description: They are told so, and nothing else of theirs is processed.
+# scope: rule
+# custom:
+#   code: person.declined
+#   article: GDPR Art. 5(1)(c), 28(3)(a)
+against contains "person.declined" if not welcome
+
+welcome if notice
+
+welcome if object.get(data.vocustody.tenants, [input.tenant, "abroad"], "serve") == "serve"
+
+welcome if law.related
 
 notice if input.stage == "notice"
 

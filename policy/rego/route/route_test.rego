@@ -11,6 +11,7 @@ decide_in(asked, world) := decision if {
 		with data.vocustody.grounds as world.grounds
 		with data.vocustody.ways as world.ways
 		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.strictest as fixtures.world.strictest
 		with data.vocustody.notices as world.notices
 		with data.vocustody.revision as world.revision
 		with data.vocustody.tenants as world.tenants
@@ -23,6 +24,7 @@ allowed_without_reasons(asked, world) := allow if {
 		with data.vocustody.grounds as world.grounds
 		with data.vocustody.ways as world.ways
 		with data.vocustody.jurisdictions as world.jurisdictions
+		with data.vocustody.strictest as fixtures.world.strictest
 		with data.vocustody.notices as world.notices
 		with data.vocustody.tenants as world.tenants
 		with data.vocustody.route.reasons as set()
@@ -52,10 +54,11 @@ denied(asked, reasons) if {
 test_empty_input_is_denied if {
 	denied({}, {
 		"consent.missing",
+		"controller.law_missing",
 		"data_class.unexpected",
 		"hold.active",
-		"jurisdiction.unknown",
 		"minor.protected",
+		"person.declined",
 		"purpose.refused",
 		"purpose.unknown",
 		"stage.unknown",
@@ -101,7 +104,7 @@ test_notice_needs_none if {
 }
 
 test_notice_still_needs_a_known_law if {
-	denied(fixtures.asking({"stage": "notice", "jurisdiction": "XX"}), {"jurisdiction.unknown"})
+	denied(fixtures.asking({"stage": "notice", "controller": "XX"}), {"controller.law_missing"})
 }
 
 test_hold_stops_everything_but_notices if {
@@ -169,7 +172,7 @@ replace_sg(missing) := world if {
 	world := object.union(object.remove(fixtures.world, ["jurisdictions"]), {"jurisdictions": laws})
 }
 
-in_sg := fixtures.asking({"jurisdiction": "SG"})
+in_sg := fixtures.asking({"controller": "SG", "jurisdiction": "SG"})
 
 test_incomplete_law if {
 	decide_in(in_sg, replace_sg(["redact"])).reasons == {"redaction.incomplete"}
@@ -185,7 +188,7 @@ test_no_reason_is_not_a_yes if {
 		{"minor": true},
 		{"data_class": "message"},
 		{"languages": ["it"]},
-		{"jurisdiction": "SG"},
+		{"controller": "SG"},
 		{"tenant": "nobody", "consent": {"tenant": "nobody"}},
 	] {
 		not allowed_without_reasons(fixtures.asking(changes), fixtures.world)
@@ -254,4 +257,46 @@ test_typed_is_for_words_only if {
 		asked := {"purpose": "answer_typed", "stage": stage, "consent": {"state": "none"}}
 		denied(fixtures.asking(asked), {"consent.missing", "purpose.unknown"})
 	}
+}
+
+# What a person sends to the controller's own cell is no transfer: the cell stands where it may.
+test_people_of_other_laws_are_served if {
+	every code in ["AT", "SG", "US", "XX"] {
+		decide(fixtures.asking({"jurisdiction": code})).allow
+	}
+}
+
+test_the_stricter_of_each_law if {
+	found := decide(fixtures.asking({"jurisdiction": "AT"})).obligations
+
+	found.raw_audio_seconds == 9
+	found.transcript_seconds == 300
+	found.redact.understand == {"card", "iban"}
+}
+
+test_no_law_of_theirs_is_the_strictest_in_the_cells_region if {
+	found := decide(fixtures.asking({"jurisdiction": "XX"}))
+
+	found.processors == ["stt.near"]
+	found.obligations.raw_audio_seconds == 9
+	found.obligations.redact.understand == {"card", "iban"}
+}
+
+declining := object.union(fixtures.world, {
+	"jurisdictions": object.union(fixtures.jurisdictions, {"SG": {"law": "B law"}}),
+	"tenants": {"acme": {"abroad": "decline"}},
+})
+
+test_controller_declines_people_of_other_laws if {
+	every code in ["SG", "XX", "DE+XX"] {
+		asked := fixtures.asking({"jurisdiction": code})
+		decide_in(asked, declining).reasons == {"person.declined"}
+	}
+	decide_in(fixtures.asking({"jurisdiction": "AT"}), declining).allow
+	decide_in(fixtures.asking({"jurisdiction": "SG", "stage": "notice"}), declining).allow
+	decide_in(fixtures.of_old({}), declining).allow
+}
+
+test_declined_is_not_a_yes if {
+	not allowed_without_reasons(fixtures.asking({"jurisdiction": "XX"}), declining)
 }

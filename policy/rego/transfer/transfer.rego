@@ -2,7 +2,7 @@
 # title: Transfer
 # description: |
 #   On what ground this data may go to a processor abroad. Whatever is at home under each law needs
-#   none. Abroad all must hold: the deployment names the ground, each law admits it for this class
+#   none. Abroad all must hold: the deployment names the ground, each law that says where admits it for this class
 #   of data, it exists, the controller has not refused it, and the bundle is fresh.
 # scope: package
 # schemas:
@@ -23,6 +23,9 @@ import data.vocustody.law
 #   code: transfer.fresh
 #   article: GDPR Art. 44, 45(5)
 fresh if input.bundle_age <= 86400
+
+# Where no law of the person's is known, nothing leaves the cell's own region.
+confined := count(law.unlisted) > 0
 
 # METADATA
 # title: Grounds that this controller leaves open to this person, the strongest first
@@ -60,6 +63,7 @@ refused := {ground: true |
 #   article: GDPR Art. 44-49
 labelled(rows) := [{"row": row, "transfer": label} |
 	fresh
+	confined == false
 	count(data.vocustody.grounds) > 0
 	some row in rows
 
@@ -77,12 +81,14 @@ labelled(rows) := [{"row": row, "transfer": label} |
 
 # The ways that each law leaves open to this class of data, in the order of the codes.
 opened := [ways |
-	some code in law.codes
+	some code in law.places
 	ways := object.get(data.vocustody.ways, [data.vocustody.index.kin[code], input.data_class], {})
 ]
 
 # Under one law alone nothing else has to hold.
-others := [{"law": rule, "ways": opened[at]} | some at, rule in law.laws; count(law.laws) > 1]
+others := [{"law": rules[code], "ways": opened[at]} | some at, code in law.places; count(law.places) > 1]
+
+rules := data.vocustody.jurisdictions
 
 open(place, row, _) if law.home(row.region, place.law)
 

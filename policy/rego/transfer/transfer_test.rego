@@ -66,10 +66,10 @@ test_controller_refuses_to_ask_for_transfers if {
 test_each_law_must_let_it_go if {
 	world := world_with({"ways": {"AT": {}, "DE": fixtures.open_ways}})
 	both := world_with({"ways": {"AT": fixtures.open_ways, "DE": fixtures.open_ways}})
-	asked := fixtures.asking({"jurisdiction": "AT+DE"})
+	asked := fixtures.of_old({"jurisdiction": "AT+DE"})
 
 	look(fixtures.swiss, asked, world) == []
-	look(fixtures.swiss, fixtures.asking({"jurisdiction": "AT"}), world) == []
+	look(fixtures.swiss, fixtures.asking({"controller": "AT"}), world) == []
 	look(fixtures.swiss, asked, both) == ["adequacy:CH"]
 }
 
@@ -78,12 +78,12 @@ test_home_under_one_abroad_under_the_other if {
 	laws := object.union(fixtures.open_world.jurisdictions, {"AT": {"regions": ["eu-central", "eu-zurich"]}})
 	world := object.union(fixtures.open_world, {"jurisdictions": laws})
 
-	look(fixtures.swiss, fixtures.asking({"jurisdiction": "AT+DE"}), world) == ["adequacy:CH"]
+	look(fixtures.swiss, fixtures.of_old({"jurisdiction": "AT+DE"}), world) == ["adequacy:CH"]
 }
 
 # The same ground, for the same data, under both.
 test_another_laws_ground_is_its_own if {
-	asked := fixtures.asking({"jurisdiction": "AT+DE"})
+	asked := fixtures.of_old({"jurisdiction": "AT+DE"})
 	scc := {"voice": {"stt.swiss": [fixtures.way("scc", "scc:2")]}}
 	adequacy := [fixtures.way("adequacy", "adequacy:CH")]
 	germany := {"voice": {"stt.swiss": adequacy}}
@@ -94,7 +94,7 @@ test_another_laws_ground_is_its_own if {
 
 # Open under both, but ended under one of them.
 test_each_laws_way_is_still_open if {
-	asked := fixtures.asking({"jurisdiction": "AT+DE"})
+	asked := fixtures.of_old({"jurisdiction": "AT+DE"})
 	ended := object.union(fixtures.way("adequacy", "adequacy:CH"), {"expires": fixtures.now})
 	ways := {"AT": {"voice": {"stt.swiss": [ended]}}, "DE": fixtures.open_ways}
 

@@ -12,7 +12,6 @@ from gateway.jobs import State
 from gateway.note import SPOKEN, TYPED, artifact, link, opened, pseudonym
 from gateway.schema import aliases
 from gateway.whatsapp.payload import Choice, Edited, Identity, Reaction, Text
-from residency.errors import UnknownJurisdictionError
 from vault.model import Kind
 
 BSUID = "DE.1234567890abcdef"
@@ -110,15 +109,13 @@ async def test_a_body_that_is_gone_is_not_worked_on(desk: Desk) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_number_of_nowhere_opens_to_no_law(desk: Desk) -> None:
-    """Where nothing says whose law holds, nothing may be processed."""
-    note = await desk.typed()
-    tenant = note.tenant.model_copy(update={"jurisdiction": ""})
-    desk.with_ports(tenants={TENANT: tenant})
+async def test_whom_nothing_locates_is_worked_for_as_of_no_country(desk: Desk) -> None:
+    """A user id that names no country is no reason for silence: the rules hold to the strictest."""
     nobody = await desk.hear(Text(body="Hello"), desk.world.person(None, bsuid="x", line=desk.line))
 
-    with pytest.raises(UnknownJurisdictionError):
-        await desk.claim(nobody)
+    note = await desk.claim(nobody)
+
+    assert (note.jurisdiction.code, note.jurisdiction.evidence) == ("ZZ", "none")
 
 
 @pytest.mark.anyio

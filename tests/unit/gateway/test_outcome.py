@@ -8,7 +8,7 @@ from gateway import errors, outcome
 from gateway.dialogue import Trouble
 from gateway.outcome import MAX_ATTEMPTS, Outcome
 from policy.errors import LedgerError
-from residency.errors import NoProcessorError, ProcessorBusyError, UnknownJurisdictionError
+from residency.errors import NoProcessorError, ProcessorBusyError
 from vault.errors import (
     CustodyError,
     GoneError,
@@ -45,7 +45,6 @@ MEANS: dict[BaseException, Outcome] = {
     errors.MediaRefusedError("a"): Outcome.REFUSE,
     GoneError(): Outcome.REFUSE,
     HeldError(): Outcome.REFUSE,
-    UnknownJurisdictionError(): Outcome.REFUSE,
     errors.DoubtError(): Outcome.HAND_OVER,
     NotAnalysedError(): Outcome.HAND_OVER,
     errors.LeaseLostError(): Outcome.ABANDON,

@@ -14,7 +14,6 @@ from gateway.note import SPOKEN
 from gateway.permit import permitted
 from gateway.session import Memory
 from policy.model import TRANSFER_ABROAD, ConsentState, Decision, Question, Stage, Undecided
-from residency.model import Jurisdiction
 
 
 @pytest.mark.anyio
@@ -31,6 +30,7 @@ async def test_a_decision_is_on_record_with_what_makes_it_replayable(desk: Desk)
     assert (event.action, event.job, event.subject) == ("transcribe", note.job.id, note.subject)
     assert event.detail == {
         "answer_sha256": proof.answer_sha256,
+        "controller_jurisdiction": "DE",
         "data_sha256": proof.data_sha256,
         "engine": proof.engine,
         "input_sha256": proof.input_sha256,
@@ -71,7 +71,7 @@ async def test_a_no_of_the_law_is_final(desk: Desk) -> None:
     """Asking for consent cannot make a region lawful, so nobody is asked."""
     await desk.consents()
     note = await desk.spoken()
-    elsewhere = replace(note, jurisdiction=Jurisdiction(code="XX", evidence="number"))
+    elsewhere = replace(note, region="us-east")
 
     with pytest.raises(DeniedError):
         await permitted(elsewhere, Stage.TRANSCRIBE, desk.ports)
@@ -81,7 +81,7 @@ async def test_a_no_of_the_law_is_final(desk: Desk) -> None:
 async def test_a_missing_consent_beside_another_no_asks_nobody(desk: Desk) -> None:
     """A consent that would not help is not asked for."""
     note = await desk.spoken()
-    elsewhere = replace(note, jurisdiction=Jurisdiction(code="XX", evidence="number"))
+    elsewhere = replace(note, region="us-east")
 
     with pytest.raises(DeniedError) as denied:
         await permitted(elsewhere, Stage.TRANSCRIBE, desk.ports)

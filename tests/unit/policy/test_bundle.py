@@ -67,6 +67,7 @@ def test_tests_are_not_loaded() -> None:
         "retention/retention.rego",
         "route/route.rego",
         "transfer/transfer.rego",
+        "whose_law/whose_law.rego",
     ]
 
 
@@ -211,6 +212,36 @@ def test_rules_outside_the_subset_are_refused() -> None:
         )
 
 
+def test_a_bundle_from_before_the_controllers_law_counted_is_still_one(
+    policy_bundle: Bundle,
+) -> None:
+    """What was decided under it is replayed; what its data says has to follow as ever."""
+    data = {name: value for name, value in policy_bundle.data.items() if name != "strictest"}
+    laws = {
+        code: {name: value for name, value in law.items() if name != "localises"}
+        for code, law in data["jurisdictions"].items()
+    }
+
+    bundle.check(Bundle(modules=policy_bundle.modules, data=data | {"jurisdictions": laws}))
+
+
+def test_a_made_up_strictest_is_refused(policy_bundle: Bundle) -> None:
+    """A ceiling that no law of the table says would be the publisher's own."""
+    loose = policy_bundle.data["strictest"] | {"minor_consent": True}
+
+    with pytest.raises(BundleError, match="strictest does not follow"):
+        bundle.check(
+            Bundle(modules=policy_bundle.modules, data={**policy_bundle.data, "strictest": loose})
+        )
+
+
+@pytest.mark.parametrize("abroad", ["route", "", True])
+def test_what_to_do_about_people_abroad_is_one_of_two(abroad: object) -> None:
+    """A word that no rule reads would look like a choice and be none."""
+    with pytest.raises(BundleError, match="abroad must be one of"):
+        policy_world.build(tenants={"acme": {"abroad": abroad}})
+
+
 def test_a_bundle_without_rules_is_refused(policy_bundle: Bundle) -> None:
     """No rules decide nothing, and nothing must not pass for a law."""
     with pytest.raises(BundleError, match="no rules"):
@@ -235,7 +266,13 @@ async def test_the_shipped_registry_serves_the_shipped_laws(country: str, region
     engine = EmbeddedEngine(whole)
 
     for stage in Stage:
-        question = asking(stage=stage, jurisdiction=country, region=region, languages=("en",))
+        question = asking(
+            stage=stage,
+            controller=country,
+            jurisdiction=country,
+            region=region,
+            languages=("en",),
+        )
         decision = await decide(question, engine, facts=whole.facts, deadline_s=10)
 
         assert isinstance(decision, Allowed), (stage, decision.reasons)

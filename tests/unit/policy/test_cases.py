@@ -74,6 +74,8 @@ def given(*names: str) -> dict[str, str]:
     return {f"input.consent.{name}": GIVEN[f"input.consent.{name}"] for name in names}
 
 
+DECLINING = 'data.vocustody.tenants[input.tenant].abroad == "decline"'
+
 DENIED: dict[str, tuple[str, Mapping[str, str]]] = {
     "consent.missing": ('input.consent.state == "none"', GIVEN),
     "consent.refused": ('input.consent.state == "refused"', given("state")),
@@ -93,9 +95,29 @@ DENIED: dict[str, tuple[str, Mapping[str, str]]] = {
         'input.tenant == "nobody-we-know"',
         {"input.tenant": '"acme"', "input.consent.tenant": '"acme"'},
     ),
-    "jurisdiction.unknown": ("true", {"input.jurisdiction": '"DE"'}),
-    "jurisdiction.half_unknown": (
-        'input.jurisdiction != "ZZ"',
+    "controller.law_missing": ('input.jurisdiction != "ZZ"', {"input.controller": '"DE"'}),
+    "controller.law_missing_for_nobody_known": (
+        'input.jurisdiction == "ZZ"',
+        {"input.controller": '"DE"'},
+    ),
+    "person.declined": (
+        f'{DECLINING}; input.jurisdiction == "ZZ"',
+        {"data.vocustody.tenants": "{input.tenant: {}}"},
+    ),
+    "person.half_declined": (
+        f'{DECLINING}; input.jurisdiction != "ZZ"',
+        {"data.vocustody.tenants": "{input.tenant: {}}"},
+    ),
+    "law.localises": (
+        'input.jurisdiction == "QQ"',
+        {"input.jurisdiction": '"DE"'},
+    ),
+    "law.unlisted_beyond_the_region": (
+        'count(input.suspended) > 0; input.jurisdiction == "ZZ"',
+        {"input.jurisdiction": '"DE"'},
+    ),
+    "law.half_unlisted_beyond_the_region": (
+        'count(input.suspended) > 0; input.jurisdiction != "ZZ"',
         {"input.jurisdiction": 'split(input.jurisdiction, "+")[0]'},
     ),
     "region.nowhere": ("true", {"input.region": '"eu-west"'}),
@@ -110,7 +132,7 @@ DENIED: dict[str, tuple[str, Mapping[str, str]]] = {
         'input.stage == "notice"',
         {"input.data_class": '"message"'},
     ),
-    "processor.suspended": ("input.bundle_age == 0", {"input.suspended": "[]"}),
+    "processor.suspended": ('input.stage == "capture"', {"input.suspended": "[]"}),
     "transfer.stale": ("true", {"input.bundle_age": "0"}),
     "processor.review_expired": (
         "data.vocustody.processors[0].review_expires == input.now",

@@ -67,11 +67,23 @@ def test_where_a_withdrawal_erases_the_law_is_named() -> None:
     """GDPR Art. 17(1)(b) and its likes; where a law is silent, the tenant says."""
     laws = jurisdictions.load()
 
-    erasing = jurisdictions.erasing(laws)
+    erasing = {code for code in laws if jurisdictions.erases([code], laws)}
 
     assert {"DE", "FR", "GB", "BR", "IN", "AE"} <= erasing
     assert erasing.isdisjoint({"US", "SG", "CH"})
     assert all(laws[code]["articles"]["withdrawal"] for code in erasing)
+    assert jurisdictions.erases(["CH", "DE"], laws)
+    assert not jurisdictions.erases(["CH", "US"], laws)
+    assert jurisdictions.erases(["CH", "TR"], laws)
+
+
+def test_a_law_that_localises_says_by_what_article() -> None:
+    """Only such a law of a person's says where a cell may stand; none of the shipped ones does."""
+    laws = jurisdictions.load()
+
+    assert {law["localises"] for law in laws.values()} == {""}
+    assert list(jurisdictions.law_faults(laws["DE"] | {"localises": "Art. 18(5)"})) == []
+    assert list(jurisdictions.law_faults(laws["DE"] | {"localises": True})) != []
 
 
 def test_europe_is_europe() -> None:

@@ -102,6 +102,32 @@ async def test_the_same_bundle_changes_nothing(bench: Bench, here: Bundle) -> No
     assert {one.outcome for one in made} == {"allowed", "denied"}
 
 
+def of_old(made: Stored, answer: Any) -> Stored:
+    """Return *made* as it was kept before the controller's law was a fact of a question."""
+    asked = {name: value for name, value in made.asked.items() if name != "controller"}
+    return replace(
+        made,
+        asked=asked,
+        input_sha256=canonical.digest(asked),
+        answer=answer,
+        answer_sha256=canonical.digest(answer),
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("country", ["AT", "SG"])
+async def test_what_was_kept_before_the_controllers_law_counted_is_replayed(
+    bench: Bench, here: Bundle, country: str
+) -> None:
+    """Its law was the person's alone, and is read so: evidence does not end with a new fact."""
+    made = await bench.stored(here, asking(controller=country, jurisdiction=country))
+    old = of_old(made, made.answer)
+
+    report = await bench.replay(here, old)
+
+    assert (report.reproduced, report.faults, report.changes) == (1, [], [])
+
+
 @pytest.mark.anyio
 async def test_a_refused_processor_leaves_every_allow_list(bench: Bench, here: Bundle) -> None:
     """A tenant that refuses a vendor wants to know how much went there."""
