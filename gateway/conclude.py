@@ -9,8 +9,15 @@ from dataclasses import dataclass
 
 from gateway import crashpoint, handover, log, outcome, record, rights
 from gateway.broker import Broker
-from gateway.errors import ChannelUnknownError, ConsentNeededError, LeaseLostError, WaitingError
-from gateway.jobs import Job, State
+from gateway.errors import (
+    AccountFaultError,
+    ChannelUnknownError,
+    ConsentNeededError,
+    LeaseLostError,
+    SuspendedError,
+    WaitingError,
+)
+from gateway.jobs import ACCOUNT, SUSPENDED, Job, State
 from gateway.note import Note
 from gateway.outcome import Outcome
 from gateway.ports import Ports
@@ -28,6 +35,9 @@ class Case:
 
 
 MOST_WAIT_S = 10.0  # a part of ours that is back must not find people still waiting for minutes
+HUMAN_S = (
+    3_600.0  # before WhatsApp's window closes: so long has a human, who may still answer in it
+)
 Act = Callable[[Case], Awaitable[float | None]]
 
 
@@ -72,17 +82,28 @@ async def _wait(case: Case) -> float | None:
     if isinstance(case.exc, ConsentNeededError):
         await case.ports.jobs.park(case.job, case.exc.code)
         return None
-    waiting = case.exc
-    grace_s = case.ports.unknown_grace_s
-    if isinstance(waiting, WaitingError):
-        delay_s = waiting.seconds
-    elif isinstance(waiting, ChannelUnknownError):
-        delay_s = grace_s
-    else:
-        delay_s = min(MOST_WAIT_S, outcome.delay_s(case.job.attempts))
-    tried = not isinstance(waiting, WaitingError | ChannelUnknownError)
-    await case.ports.jobs.later(case.job, delay_s, tried=tried)
+    passing = isinstance(case.exc, WaitingError | ChannelUnknownError)
+    left_s = (case.job.deadline_at - case.ports.now()).total_seconds() - HUMAN_S
+    if left_s <= 0 and case.note is not None and not passing:
+        return await _hand_over(case)  # it waited for as long as the person can
+    delay_s, reason, tried = _pause(case, left_s)
+    await case.ports.jobs.later(case.job, delay_s, tried=tried, reason=reason)
     return delay_s
+
+
+def _pause(case: Case, left_s: float) -> tuple[float, str, bool]:
+    """Return for how long and for what the job waits, and whether it was a try."""
+    match case.exc:
+        case WaitingError(seconds=seconds):
+            return seconds, "", False
+        case ChannelUnknownError():
+            return case.ports.unknown_grace_s, "", False
+        case AccountFaultError():  # woken sooner, by `waiting`
+            return max(1.0, left_s), ACCOUNT, False
+        case SuspendedError():
+            return max(1.0, left_s), SUSPENDED, False
+        case _:
+            return min(MOST_WAIT_S, outcome.delay_s(case.job.attempts)), "", True
 
 
 async def _refuse(case: Case) -> None:

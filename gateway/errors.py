@@ -154,13 +154,12 @@ class AccountFaultError(ChannelError):
     WhatsApp, or the way to it, refuses the operator's account or settings, whoever the person is.
 
     Nothing was done; the same call works once the account is mended, and then not only this one.
-    *word* says what is wrong, in letters; *wait_s* for how long nobody needs to ask again.
+    *word* says what is wrong, in letters.
     """
 
-    def __init__(self, code: str, *, word: str = "account", wait_s: float = 0.0) -> None:
+    def __init__(self, code: str, *, word: str = "account") -> None:
         super().__init__(code)
         self.word = word
-        self.wait_s = wait_s
 
 
 class ChannelRefusedError(ChannelError):
@@ -198,6 +197,10 @@ class DeniedError(DecisionError):
 
 class UndecidedError(DecisionError):
     """Nobody said yes: nothing was fetched or sent; ask again later."""
+
+
+class SuspendedError(UndecidedError):
+    """Only a finding that suspends a processor stands in the way: ask again when it is closed."""
 
 
 class DoubtError(GatewayError):

@@ -7,13 +7,14 @@ Findings: where what was seen of a processor is not what its row declares.
   ``finding.opened`` and, when a person closed it, as ``finding.closed``.
 - A suspension outlives a restart. It is lifted when its closing is on the trail, not before.
 - What is seen again after it was closed opens anew: closing says that it was looked at.
+- What passes by itself (an account at WhatsApp that is accepted again) is closed by the cell.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,7 @@ from residency.model import Observed, Processor
 
 TICK_S = 5.0
 REFRESH_US = 60_000_000  # a fact seen again is written once a minute
+THE_CELL = "vocustody"  # who closes what passed by itself
 MOST_VALUES = 512  # of one fact of one processor
 MOST_NOTES = 20  # open notes (no warnings, no alarms) of one processor
 _MOST = {Severity.INFO: MOST_NOTES, Severity.WARN: MOST_VALUES}  # an alarm is never one too many
@@ -95,6 +97,28 @@ class Findings:
         fresh = tuple(each for each in found if self._opens(each, row))
         self._woken.set()
         return fresh
+
+    def report(self, finding: Finding, row: Processor) -> None:
+        """Open *finding*, which no comparison found, unless it is open."""
+        self._opens(finding, row)
+        self._woken.set()
+
+    def is_open(self, finding: Finding) -> bool:
+        """Whether *finding* was reported and not closed since."""
+        return _key(finding) in self._open
+
+    async def passed(self, kind: drift.Kind, why: str, *, but: Collection[Finding] = ()) -> int:
+        """Close what is open of *kind* and not among *but*: it passed. Return how many."""
+        await self.settle()
+        left = (findings.c.kind == kind.value) & findings.c.open_key.is_not(None)
+        left &= findings.c.open_key.not_in([_key(each) for each in but])
+        at = micros(self._now())
+        values = {"open_key": None, "closed_at": at, "closed_by": THE_CELL, "why": why}
+        async with self._engine.begin() as tx:
+            closed = (await tx.execute(update(findings).where(left).values(values))).rowcount
+        if closed:
+            await self.settle()
+        return closed
 
     def _opens(self, finding: Finding, row: Processor) -> bool:
         key = _key(finding)
@@ -278,7 +302,8 @@ def _opened(row: Row[Any], cell: str) -> Event:
 
 
 def _closed(row: Row[Any], cell: str) -> Event:
-    said = {"basis": "declared", "by": row.closed_by, "why": row.why}
+    basis = "observed" if row.closed_by == THE_CELL else "declared"
+    said = {"basis": basis, "by": row.closed_by, "why": row.why}
     return _event(row, cell, EventType.FINDING_CLOSED, row.closed_at, said)
 
 

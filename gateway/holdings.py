@@ -41,6 +41,7 @@ from vault.tables import artifacts, retention, subject_keys
 COVERAGE: Mapping[str, str] = {
     "access_approvals": "no person: staff, and what they approved",
     "access_requests": "no person: opaque ids of what staff asked to do, for 30 days",
+    "accounts": "no person: the operator's numbers",
     "aliases": "by subject",
     "artifacts": "by subject",
     "buckets": "no person: key-encryption keys",

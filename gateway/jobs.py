@@ -34,6 +34,9 @@ LEASE_S = 60
 REVOKED = "person.revoked"
 WITHDRAWN = "consent.withdrawn"
 ERASED = "person.erased"
+ACCOUNT = "account.closed"  # it waits for WhatsApp to accept the operator's account
+SUSPENDED = "processor.suspended"  # it waits for a finding to be closed
+SOON_S = 300.0  # who is due sooner keeps a place at the broker
 TAKEN_BACK = frozenset({ERASED, REVOKED, WITHDRAWN})
 
 
@@ -55,6 +58,7 @@ class Unclaimed(StrEnum):
     EARLY = "early"  # its next try is not due
     ENDED = "ended"
     HELD = "held"  # another worker's lease is running
+    LATER = "later"  # its next try is not due for long: it will be told of again
     PARKED = "parked"
     UNKNOWN = "unknown"
 
@@ -122,9 +126,16 @@ class Jobs:
         until = micros(self._now()) + LEASE_S * 1_000_000
         await _fenced(tx, job, {"lease_until": until})
 
-    async def later(self, job: Job, delay_s: float, *, tried: bool = True) -> None:
-        """Give the lease back; the job is due again after *delay_s* seconds."""
+    async def later(
+        self, job: Job, delay_s: float, *, tried: bool = True, reason: str = ""
+    ) -> None:
+        """
+        Give the lease back; the job is due again after *delay_s* seconds.
+
+        *reason* says what it waits for, so that it can be found and told sooner (`waiting`).
+        """
         values = {
+            "reason": reason,
             "lease_owner": None,
             "lease_until": 0,
             "next_try_at": micros(self._now() + timedelta(seconds=delay_s)),
@@ -278,6 +289,33 @@ class Jobs:
             await self._tell(tx, woken)
         self._woken(woken)
 
+    async def waiting(self, reason: str) -> dict[str, int]:
+        """Return by tenant how many jobs wait for *reason*."""
+        query = select(jobs.c.tenant, func.count()).where(_waits(reason)).group_by(jobs.c.tenant)
+        async with db.reading(self._engine) as tx:
+            return {row[0]: row[1] for row in await tx.execute(query)}
+
+    async def wake_waiting(self, reason: str, tenant: str, limit: int) -> int:
+        """Make up to *limit* of the tenant's jobs that wait for *reason* due, the oldest first."""
+        mine = _waits(reason) & (jobs.c.tenant == tenant)
+        earlier = jobs.alias()
+        blocked = (
+            (earlier.c.conversation == jobs.c.conversation)
+            & (earlier.c.state == State.ACCEPTED)
+            & (earlier.c.seq < jobs.c.seq)
+        )
+        first = mine & ~select(earlier.c.id).where(blocked).exists()
+        query = select(jobs.c.id).where(first).order_by(jobs.c.seq).limit(limit)
+        values = {"next_try_at": 0, "reason": ""}
+        async with self._engine.begin() as tx:
+            found = list((await tx.execute(query)).scalars())
+            which = jobs.c.id.in_(found) & _waits(reason)
+            changed = update(jobs).where(which).values(values).returning(jobs.c.id)
+            woken = list((await tx.execute(changed)).scalars())
+            await self._tell(tx, woken)
+        self._woken(woken)
+        return len(woken)
+
     async def discard_stale(self, parked_for: timedelta) -> list[tuple[str, str, str]]:
         """End jobs parked for longer than that; return their (job, artifact, tenant) ids."""
         return await self._refuse_parked(
@@ -357,7 +395,8 @@ async def _unclaimed(
     if row.lease_until > now:
         return Unclaimed.HELD
     if row.next_try_at > now:
-        return Unclaimed.EARLY
+        soon = row.next_try_at <= now + int(SOON_S * 1_000_000)
+        return Unclaimed.EARLY if soon else Unclaimed.LATER
     earlier = (
         (jobs.c.conversation == row.conversation)
         & (jobs.c.state == State.ACCEPTED)
@@ -365,6 +404,11 @@ async def _unclaimed(
     )
     blocked = await tx.execute(select(jobs.c.id).where(earlier).limit(1))
     return Unclaimed.BLOCKED if blocked.first() and not row.urgent else None
+
+
+def _waits(reason: str) -> ColumnElement[bool]:
+    idle = jobs.c.lease_owner.is_(None) & (jobs.c.reason == reason)
+    return (jobs.c.state == State.ACCEPTED) & idle
 
 
 def _released(state: State, reason: str) -> dict[str, object]:

@@ -162,6 +162,19 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._accounts = Gauge(
+            "vocustody_accounts_closed",
+            "Which parts of the operator's numbers WhatsApp does not accept, and why",
+            ["tenant", "part", "reason"],
+            registry=self._registry,
+        )
+        self._waiting = Gauge(
+            "vocustody_jobs_waiting",
+            "Jobs that wait for the operator: for an account, or for a finding to be closed",
+            ["tenant", "reason"],
+            registry=self._registry,
+        )
+
     def watch_policy(self, age: Callable[[], float]) -> None:
         """Ask *age* at each scrape for how long nobody has stood by the bundle in force."""
         Gauge(
@@ -260,6 +273,15 @@ class Metrics:
     def suspended(self, count: int) -> None:
         """Set how many processors rest because of a finding."""
         self._suspended.set(count)
+
+    def account(self, tenant: str, part: str, reason: str, *, closed: bool) -> None:
+        """Set whether *part* of one of the tenant's numbers is closed, and for which *reason*."""
+        whose = _one_of(self._tenants, tenant)
+        self._accounts.labels(whose, self._kinds(part), self._reasons(reason)).set(int(closed))
+
+    def waiting(self, tenant: str, reason: str, count: int) -> None:
+        """Set how many of the tenant's jobs wait for *reason*."""
+        self._waiting.labels(_one_of(self._tenants, tenant), self._reasons(reason)).set(count)
 
     def destroyed(self, kind: str, late_seconds: float) -> None:
         """Count one destruction, and how late it was."""

@@ -10,10 +10,10 @@ Leave to reach a processor: a ticket of the egress broker, for one touch.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 
-from gateway import findings
+from gateway import accounts, findings
 from gateway.errors import ChannelBusyError
 from gateway.note import Note
 from gateway.ports import Ports
@@ -44,7 +44,8 @@ async def leaving(
     """
     Yield a touch of *artifact* by *processor*, on record, and leave for it; see `passing`.
 
-    Raises `HeldError` if *artifact* is under a legal hold, also one placed since the decision.
+    Raises `HeldError` if *artifact* is under a legal hold, also one placed since the decision, and
+    `AccountFaultError`, before anything begins, if WhatsApp does not accept the account.
     """
     matter = note.matter(artifact, allowed.provenance.id)
 
@@ -54,10 +55,20 @@ async def leaving(
             raise HeldError(f"{artifact}: under a legal hold")
 
     async with (
+        _open(note, processor, action, ports),
         touching(ports.trail, matter, processor, action, now=ports.now, leave=leave) as touch,
         passing(touch, processor, allowed, ports, deadline_s=deadline_s) as passage,
     ):
         yield touch, passage
+
+
+def _open(
+    note: Note, processor: Processor, action: str, ports: Ports
+) -> AbstractAsyncContextManager[None]:
+    if processor.service is not Service.MESSAGING:
+        return nullcontext()
+    number, tenant = note.message.phone_number_id, note.tenant.id
+    return accounts.watched(ports.accounts, number, tenant, action, note.job.id)
 
 
 @asynccontextmanager

@@ -5,11 +5,21 @@ Ask before acting: every stage of every note is a decision, and every decision i
   withdrawal acts on the next decision.
 - Under a legal hold on anything made of the note nothing but a notice is allowed.
 - What is not `Allowed` raises; nothing here turns an absent answer into a yes.
+- Where a suspended processor may be the reason of a no, the same rules are asked what they would
+  say without it. That answer allows nothing; it tells a no that passes from one that stays.
 """
+
+from dataclasses import replace
 
 from audit.model import Event, EventType
 from gateway.decisions import Made
-from gateway.errors import ConsentNeededError, DeniedError, UndecidedError
+from gateway.errors import (
+    ConsentNeededError,
+    DecisionError,
+    DeniedError,
+    SuspendedError,
+    UndecidedError,
+)
 from gateway.note import Note
 from gateway.ports import Ports
 from policy.model import (
@@ -42,13 +52,14 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     """
     Return the decision that allows *stage* for *note*.
 
-    Raises `ConsentNeededError`, `DeniedError` or `UndecidedError`; in each case nothing may be
-    fetched or sent. Raises `LeaseLostError` if another worker has the job by now.
+    Raises `ConsentNeededError`, `DeniedError`, `UndecidedError` or its `SuspendedError`; in each
+    case nothing may be fetched or sent. Raises `LeaseLostError` if another worker has the job.
     """
     await ports.jobs.renew(note.job)
     asked: list[Asked] = []
     with ports.metrics.timed("policy", tenant=note.tenant.id, region=note.region):
-        decision = await ports.decide(await _question(note, stage, ports), asked.append)
+        question = await _question(note, stage, ports)
+        decision = await ports.decide(question, asked.append)
     await ports.trail.append(_event(note, stage, decision, ports))
     for each in asked:
         if each.provenance.id == decision.provenance.id:
@@ -56,11 +67,20 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     ports.metrics.decided(stage.value, type(decision).__name__.lower(), decision.reasons)
     if isinstance(decision, Allowed):
         return decision
+    if isinstance(decision, Denied) and question.suspended:
+        decision = await ports.decide(replace(question, suspended=()))
+    raise _error(decision)
+
+
+def _error(decision: Decision) -> DecisionError:
+    """Return what *decision* means; one that would allow, but for a suspension, is no leave."""
+    if isinstance(decision, Allowed):
+        return SuspendedError(("processor.suspended",))
     if not isinstance(decision, Denied):
-        raise UndecidedError(decision.reasons)
+        return UndecidedError(decision.reasons)
     if decision.reasons and ASKABLE.issuperset(decision.reasons):
-        raise ConsentNeededError(decision.reasons)
-    raise DeniedError(decision.reasons)
+        return ConsentNeededError(decision.reasons)
+    return DeniedError(decision.reasons)
 
 
 async def _question(note: Note, stage: Stage, ports: Ports) -> Question:

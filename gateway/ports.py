@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.accounts import Accounts
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.decisions import Decisions
@@ -84,6 +85,7 @@ class Ports:
     assistants: Mapping[str, Assistant]
     metrics: Metrics
     findings: Findings
+    accounts: Accounts
     unknown_grace_s: float
     egress: Egress
     simulators: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from gateway import (
     record,
 )
 from gateway.consents import Words
-from gateway.errors import ChannelRefusedError, DeniedError
+from gateway.errors import AccountFaultError, ChannelRefusedError, DeniedError, SuspendedError
 from gateway.inbox import WINDOW_S, keyed
 from gateway.jobs import REVOKED, WITHDRAWN, State
 from gateway.note import SPOKEN, Note, link
@@ -58,7 +58,9 @@ async def ask_more(note: Note, ports: Ports) -> None:
     The person was answered already: what WhatsApp or the rules refuse here changes nothing.
     """
     if purpose := await consents.to_ask(note, ports):
-        with contextlib.suppress(ChannelRefusedError, DeniedError):
+        with contextlib.suppress(
+            AccountFaultError, ChannelRefusedError, DeniedError, SuspendedError
+        ):
             await _ask(note, purpose, Kind.PURPOSE, ports)
 
 

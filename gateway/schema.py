@@ -270,6 +270,21 @@ findings = Table(
     Index("findings_unrecorded", "closing_recorded_at", "opened_at"),
 )
 
+# Which part of which of the operator's numbers WhatsApp does not accept; no row: it does.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("number", String(32), primary_key=True),
+    Column("part", String(16), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("code", String(16), nullable=False),
+    Column("word", String(64), nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("next_try_at", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("by_status", Boolean, nullable=False, server_default=false()),
+)
+
 # What was ever seen of a processor: one row per fact and value.
 observations = Table(
     "observations",

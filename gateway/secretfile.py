@@ -62,6 +62,26 @@ def read(path: Path) -> SecretFile:
     return SecretFile(path, value.strip())
 
 
+class Newest:
+    """The text of a secret file as it is now; while it cannot be read, as it was last."""
+
+    def __init__(self, given: SecretFile) -> None:
+        self._given = given
+        self._seen: object = None
+
+    def __call__(self) -> str:
+        """Return the secret's text; a file that did not change is not read again."""
+        try:
+            status = self._given.path.stat()
+            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if seen != self._seen:
+                self._given = read(self._given.path)
+                self._seen = seen
+        except (OSError, ValueError):  # half-way through being replaced
+            pass
+        return self._given.text
+
+
 def locate(given: object, info: ValidationInfo) -> Path:
     """Return the path *given* in a settings file, relative paths counted from that file."""
     if not isinstance(given, str) or not given.strip():

@@ -24,6 +24,7 @@ from gateway import (
     record,
     requested,
     subjects,
+    waiting,
 )
 from gateway.clocks import MEMORY_FOR, PARKED_FOR, RECORDS_FOR, REMEMBERED_FOR
 from gateway.inbox import INTAKE_DAYS, intake_key
@@ -61,12 +62,14 @@ class Sweeper:
         self._chores = chores
         self._owner = owner
         self._looked_back = False
+        self._waiting = waiting.Waiting(ports)
         self._scheduler = AsyncIOScheduler(
             timezone="UTC",
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         ticks: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self.settle, 1.0),
+            (self.wake_waiting, waiting.TICK_S),
             (self.delete_due, retention_tick_s),
             (self.destroy_leftovers, retention_tick_s),
             (self.end_stale, 60.0),
@@ -153,6 +156,10 @@ class Sweeper:
             await self._settled(row.reply, row.state)
         if rows:
             await ports.jobs.resume({row.job for row in rows})
+
+    async def wake_waiting(self) -> None:
+        """Wake the jobs that wait for the operator, where that has a point by now."""
+        await self._waiting.tick()
 
     async def _settled(self, reply: str, state: str) -> None:
         which = (statuses.c.reply == reply) & (statuses.c.state == state)

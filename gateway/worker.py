@@ -20,12 +20,15 @@ from gateway import conclude, crashpoint, log, record, touch, turns
 from gateway.broker import Broker, Told
 from gateway.conclude import Case
 from gateway.errors import DeniedError, LeaseLostError
-from gateway.jobs import Job, State, Unclaimed
+from gateway.jobs import SOON_S, Job, State, Unclaimed
 from gateway.note import Note, opened
 from gateway.ports import Ports
 from gateway.slots import Slots
 
 BEAT_S = 10.0
+# A message that waits counts among those which the broker lets out; who waits for longer is found
+# in the database when the time has come.
+MOST_PAUSE_S = SOON_S
 # When to be told again of a job that is held or not yet due; of others, whoever ends, parks or
 # unparks them tells.
 AGAIN_S = {Unclaimed.EARLY: 1.0, Unclaimed.HELD: 5.0}
@@ -89,7 +92,8 @@ class Worker:
         with structlog.contextvars.bound_contextvars(job=job.id, trace=job.trace):
             async with _beating(told, job, self._ports):
                 pause_s = await self._work(job)
-        await (told.done() if pause_s is None else told.again(pause_s))
+        asleep = pause_s is None or pause_s > MOST_PAUSE_S
+        await (told.done() if asleep or pause_s is None else told.again(pause_s))
 
     async def _take_over(self, job: Job) -> None:
         """

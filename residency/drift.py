@@ -27,6 +27,7 @@ from residency.model import Observed, Processor
 class Kind(StrEnum):
     """What differs; kept sorted."""
 
+    ACCOUNT = "account"  # the vendor does not accept the operator's account: no difference of place
     CERTIFICATE = "certificate"
     HOST = "host"
     PEER = "peer"

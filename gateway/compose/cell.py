@@ -29,6 +29,7 @@ from gateway import (
     turns,
     webhook,
 )
+from gateway.accounts import Accounts
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
@@ -176,8 +177,10 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
     )
     vitals = _vitals(settings, ports, broker, keyring, ruled, running)
     vitals.warnings = {
+        "account_closed": lambda: bool(ports.accounts.faults()),
         "policy_stale": lambda: ruled.age() >= STALE_S,
         "probe_ended": lambda: not probing.alive,
+        "processor_suspended": lambda: bool(ports.findings.suspended()),
     }
     console = Console(ports=ports, people=People(settings.admin.people))
     return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer, console=console)
@@ -266,6 +269,7 @@ async def _parts(
         assistants=assistants,
         metrics=metrics,
         findings=await _findings(settings, engine, trail, metrics),
+        accounts=await _accounts(engine, metrics),
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
         egress=egress,
         simulators=exits.simulators(settings),
@@ -314,6 +318,12 @@ async def _findings(
 ) -> Findings:
     found = Findings(engine, trail, metrics, cell=settings.cell.id, now=now)
     await found.load()  # a suspension holds before the first decision
+    return found
+
+
+async def _accounts(engine: AsyncEngine, metrics: Metrics) -> Accounts:
+    found = Accounts(engine, metrics, now=now)
+    await found.load()
     return found
 
 

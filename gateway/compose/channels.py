@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from gateway.secretfile import Newest
 from gateway.sections import Tenant
 from gateway.settings import Settings
 from gateway.webhook import Door
@@ -37,9 +38,11 @@ def channels(settings: Settings, stack: AsyncExitStack) -> Channels:
 
 
 def _account(tenant: Tenant, number: str, *, development: bool) -> Account:
+    token = tenant.whatsapp.access_token_file
     return Account(
         phone_number_id=number,
-        token=tenant.whatsapp.access_token_file.value.decode(),
+        token=token.text,
+        newest=Newest(token),
         graph=tenant.whatsapp.graph_url,
         media_hosts=frozenset(tenant.whatsapp.media_hosts),
         development=development,

@@ -11,15 +11,20 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
-from gateway import assistant, db, natsd
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import accounts, assistant, db, natsd
+from gateway.accounts import Fault
 from gateway.broker import Broker
 from gateway.compose import egress, engines, identities, privileges, rules, stores
 from gateway.compose.identities import Identity
 from gateway.compose.privileges import Remark
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
+from gateway.jobs import ACCOUNT, Jobs
 from gateway.sections import Tenant
 from gateway.settings import Settings
 from policy.errors import PolicyError
@@ -58,6 +63,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _tried("data", lambda: _data(settings))
     yield _tried("listen", lambda: _listen(settings))
     yield _tried("database", lambda: asyncio.run(_database(settings)))
+    yield from _accounts(settings)
     yield _tried("egress", lambda: asyncio.run(_egress(settings)))
     yield _tried("keyring", lambda: asyncio.run(_keyring(settings)))
     if settings.services.vault is not None:
@@ -118,6 +124,30 @@ async def _database(settings: Settings) -> str:
         raise MissingPartError(
             f"{type(exc).__name__} (is the server up, and [services] database right?)"
         ) from None
+    finally:
+        await engine.dispose()
+
+
+def _accounts(settings: Settings) -> Iterator[Check]:
+    """Yield what WhatsApp refuses of the operator's accounts, as the cell found it out."""
+    try:
+        found = asyncio.run(_closed(settings))
+    except (SQLAlchemyError, ModuleNotFoundError, OSError):
+        return  # no cell ever ran on it, or the database's own check says what is wrong
+    for fault, waiting in found:
+        since = datetime.fromtimestamp(fault.since / 1e6, UTC)
+        says = (
+            f"WhatsApp refuses {fault.told} since {since:%Y-%m-%d %H:%M}Z; "
+            f"{waiting} jobs of this tenant wait ({accounts.remedy(fault.word)})"
+        )
+        yield Check(f"account of {fault.tenant}", False, says)
+
+
+async def _closed(settings: Settings) -> list[tuple[Fault, int]]:
+    engine = db.connect(stores.database_url(settings))
+    try:
+        waiting = await Jobs(engine, now=now, woken=lambda _: None).waiting(ACCOUNT)
+        return [(each, waiting.get(each.tenant, 0)) for each in await accounts.stored(engine)]
     finally:
         await engine.dispose()
 

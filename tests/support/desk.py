@@ -28,6 +28,7 @@ from audit.errors import AppendError
 from audit.model import Event, Leaf, Receipt
 from audit.trail import Trail
 from gateway import assistant, phrases
+from gateway.accounts import Accounts
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
 from gateway.decisions import Decisions
@@ -403,6 +404,7 @@ async def _open(
         assistants={TENANT: assistant.load(None, languages=tenant.languages)},
         metrics=metrics,
         findings=Findings(engine, trail, metrics, cell="cell-1", now=clock),
+        accounts=Accounts(engine, metrics, now=clock),
         unknown_grace_s=GRACE_S,
         egress=broker,
         simulators=(world.url.removeprefix("http://"),),

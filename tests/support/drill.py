@@ -373,6 +373,7 @@ def ports_of(
         assistants={},
         metrics=Metrics(tenants=[TENANT], processors=[row.id for row in ROWS], regions=[REGION]),
         findings=unused,
+        accounts=unused,
         unknown_grace_s=0,
         egress=unused,
     )

@@ -12,7 +12,15 @@ Source: Meta's WhatsApp Cloud API pages, and updates recorded by the pywa projec
 from gateway.demo.graph.app import serve
 from gateway.demo.graph.clock import Clock
 from gateway.demo.graph.delivery import Attempt, Signing
-from gateway.demo.graph.faults import ACCEPT_THEN_500, ACCEPT_THEN_DROP, DROP, Fault, refusal
+from gateway.demo.graph.faults import (
+    ACCEPT_THEN_500,
+    ACCEPT_THEN_DROP,
+    DROP,
+    OUTAGES,
+    Fault,
+    Outage,
+    refusal,
+)
 from gateway.demo.graph.media import Stored, Trick
 from gateway.demo.graph.person import Person, Received
 from gateway.demo.graph.serving import listen
@@ -22,11 +30,13 @@ __all__ = [
     "ACCEPT_THEN_500",
     "ACCEPT_THEN_DROP",
     "DROP",
+    "OUTAGES",
     "Attempt",
     "Clock",
     "Fault",
     "GraphWorld",
     "Line",
+    "Outage",
     "Person",
     "Receipt",
     "Received",

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.demo.graph import media, sending
-from gateway.demo.graph.faults import Fault
+from gateway.demo.graph.faults import Fault, Outage
 from gateway.demo.graph.media import Stored, Trick
 from gateway.demo.graph.serving import HangUp, listen
 from gateway.demo.graph.wire import GraphError
@@ -86,6 +86,8 @@ class GraphApp:
             return _refused(GraphError(190, 401, "Invalid OAuth access token"))
         if operation == "messages" and b'"status"' in await call.request.body():
             operation = "typing"
+        if call.line.outage is not None:
+            return _out(call.line.outage)
         fault = self._world.faults.take(operation)
         if fault is not None and not fault.accept:
             return _faulty(fault)
@@ -103,7 +105,7 @@ class GraphApp:
         item = self._world.media.follow(request.path_params["token"], self._world.clock.now())
         if fault is not None:
             response = _faulty(fault)
-        elif line is None or (item is not None and item.phone_number_id != line.phone_number_id):
+        elif line is None or line.outage or (item and item.phone_number_id != line.phone_number_id):
             response = Response(status_code=HTTPStatus.UNAUTHORIZED)
         elif item is None:
             response = Response(status_code=HTTPStatus.NOT_FOUND)
@@ -214,6 +216,16 @@ def _parts(content_type: str, body: bytes) -> dict[str, tuple[str, bytes]]:
 
 def _refused(exc: GraphError) -> Response:
     return JSONResponse(exc.body(), status_code=exc.status)
+
+
+def _out(outage: Outage) -> Response:
+    if outage.code is None:
+        return Response("<html>not found</html>", outage.status, media_type="text/html")
+    return _refused(
+        GraphError(
+            outage.code, outage.status, outage.says, subcode=outage.subcode, kind=outage.kind
+        )
+    )
 
 
 def _faulty(fault: Fault) -> Response:

@@ -48,7 +48,7 @@ def accept(world: "GraphWorld", line: "Line", request: dict[str, Any]) -> dict[s
     _check_rates(line, who, now)
     if person is not None:
         _check_window(person, now)
-    if failed := _failure(person, item):
+    if failed := _failure(line, person, item):
         _report(world, line, message, who, "failed", failed=failed)
     elif person is not None:
         person.receive(message)
@@ -119,7 +119,9 @@ def _check_window(person: Person, now: datetime) -> None:
         raise GraphError(131047, 400, f"More than 24 hours since {person.phone} last replied")
 
 
-def _failure(person: Person | None, item: Stored | None) -> dict[str, Any] | None:
+def _failure(line: "Line", person: Person | None, item: Stored | None) -> dict[str, Any] | None:
+    if line.undeliverable:
+        return wire.failure(line.undeliverable.popleft(), "Message failed to send")
     if person is None:
         return wire.failure(131026, "Message undeliverable")
     if item is not None and not is_voice(item):

@@ -60,25 +60,40 @@ def digest_base64(content: bytes) -> str:
 
 
 class GraphError(Exception):
-    """A request that Graph refuses, with its *code*, HTTP *status* and *details*."""
+    """
+    A request that Graph refuses, with its *code*, HTTP *status* and *details*.
 
-    def __init__(self, code: int, status: int, details: str = "") -> None:
+    *subcode* and *kind* are those of Graph itself, below WhatsApp: it tells no ``error_data``.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        status: int,
+        details: str = "",
+        *,
+        subcode: int | None = None,
+        kind: str = "OAuthException",
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.status = status
         self.details = details
+        self.subcode = subcode
+        self.kind = kind
 
     def body(self) -> dict[str, Any]:
         """Return the answer's body; like Meta's, its text may quote the request."""
-        return {
-            "error": {
-                "message": f"(#{self.code}) {self.details}",
-                "type": "OAuthException",
-                "code": self.code,
-                "error_data": {"messaging_product": "whatsapp", "details": self.details},
-                "fbtrace_id": secrets.token_urlsafe(9),
-            }
+        error: dict[str, Any] = {
+            "message": f"(#{self.code}) {self.details}",
+            "type": self.kind,
+            "code": self.code,
         }
+        if self.subcode is None:
+            error["error_data"] = {"messaging_product": "whatsapp", "details": self.details}
+        else:
+            error |= {"message": self.details, "error_subcode": self.subcode}
+        return {"error": error | {"fbtrace_id": secrets.token_urlsafe(9)}}
 
 
 def failure(code: int, title: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import httpx2
 from gateway.demo.graph import wire
 from gateway.demo.graph.clock import Bucket, Clock
 from gateway.demo.graph.delivery import Courier
-from gateway.demo.graph.faults import Faults
+from gateway.demo.graph.faults import Faults, Outage
 from gateway.demo.graph.media import MediaStore
 from gateway.demo.graph.person import Person
 
@@ -33,7 +33,9 @@ class Line:
 
     *statuses* are what becomes of an accepted message, in order, each *status_delay_s* of the
     world's time after the answer (*status_first*: before it), *status_copies* times. A voice
-    message is ``played`` too. *limited* switches WhatsApp's rate limits on.
+    message is ``played`` too. *limited* switches WhatsApp's rate limits on. *outage* is what every
+    request meets while it is set. *undeliverable* are the codes with which the next accepted
+    messages fail later, by status.
     """
 
     phone_number_id: str
@@ -49,6 +51,8 @@ class Line:
     status_delay_s: float = 0.0
     status_first: bool = False
     status_copies: int = 1
+    outage: Outage | None = None
+    undeliverable: deque[int] = field(default_factory=deque)
     settings: dict[str, Any] = field(default_factory=dict)
     throughput: Bucket = field(
         default_factory=lambda: Bucket(per_second=THROUGHPUT_PER_S, burst=THROUGHPUT_PER_S)

@@ -18,6 +18,19 @@ def upgrade() -> None:
 def _gateway() -> None:
     """Make the tables of the gateway itself (gateway/schema.py)."""
     op.create_table(
+        "accounts",
+        sa.Column("number", sa.String(length=32), nullable=False),
+        sa.Column("part", sa.String(length=16), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("code", sa.String(length=16), nullable=False),
+        sa.Column("word", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("next_try_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("by_status", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.PrimaryKeyConstraint("number", "part"),
+    )
+    op.create_table(
         "aliases",
         sa.Column("alias", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),

@@ -1,5 +1,6 @@
 """Doctor: every missing part is named with its fix, in one visit, and no secret is."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -7,13 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.gateway import Clock
 from support.objects import S3Server
 from support.openbao import OpenBao
 from support.postgres import Postgres
 from support.settings import CANARY, Configure
 from support.stage import secret
 
-from gateway import broker, cli, natsd
+from gateway import broker, cli, db, migrations, natsd
+from gateway.accounts import Accounts, Part
+from gateway.compose import stores
+from gateway.errors import AccountFaultError
+from gateway.metrics import Metrics
+from gateway.settings import load
 
 VAULT = 'vault = {{ url = "{url}", token_file = "token" }}'
 
@@ -237,3 +244,29 @@ def test_every_fault_is_told_in_one_visit(
 
     assert status == 1
     assert set(fixes) == {"keyring", "listen", "policy"}
+
+
+@pytest.mark.anyio
+async def test_an_account_that_whatsapp_refuses_is_told_with_what_to_do(
+    configure: Configure, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The cell found out; whoever is called at night asks the doctor first."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    config = configure()
+    engine = db.connect(stores.database_url(load(config)))
+    await migrations.upgrade(engine)
+    clock = Clock()
+    found = Accounts(engine, Metrics(tenants=["clinic"]), now=clock)
+    refused = AccountFaultError("190", word="account.token")
+    await found.refused("106540352242922", Part.MESSAGES, "clinic", refused)
+    await engine.dispose()
+
+    status, fixes = await asyncio.to_thread(examined, config, capsys)
+
+    assert status == 1
+    assert set(fixes) == {"account of clinic"}
+    told = fixes["account of clinic"]
+    assert "account.token (190)" in told
+    assert "since 2026-11-19 14:00Z" in told
+    assert "access_token_file" in told
+    assert "106540352242922" not in told
