@@ -48,6 +48,8 @@ class EventType(StrEnum):
     KEY_DESTROYED = "key.destroyed"
     KEY_ROLLED = "key.rolled"
     POLICY_DECIDED = "policy.decided"
+    PROCESSING_PAUSED = "processing.paused"
+    PROCESSING_RESUMED = "processing.resumed"
     RECEIPT_ISSUED = "receipt.issued"
     REPLY_SETTLED = "reply.settled"
     REPLY_UNKNOWN = "reply.unknown"

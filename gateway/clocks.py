@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import db
 from gateway.jobs import State
-from gateway.schema import decisions, handovers, inbox, jobs, requests, sessions, statuses
+from gateway.schema import decisions, handovers, inbox, jobs, pauses, requests, sessions, statuses
 from policy.consents.tables import consents
 from vault.model import HoldState, Kind
 from vault.orders import LAPSES_AFTER
@@ -176,6 +176,14 @@ CLOCKS: tuple[Clock, ...] = (
         enforced_by="sweeper, hourly",
         stamp=handovers.c.at,
         longest=RECORDS_FOR,
+    ),
+    Clock(
+        name="pauses",
+        says="who was asked whether they withdraw: pseudonyms and times, until they answer",
+        set_by="constant, one day",
+        enforced_by="the answer; sweeper, each second",
+        stamp=pauses.c.ends_at,
+        grace=ARTIFACT_GRACE,
     ),
     Clock(
         name="requests",

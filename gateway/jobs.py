@@ -178,10 +178,18 @@ class Jobs:
         async with db.reading(self._engine) as tx:
             return (await tx.execute(query)).scalar() in TAKEN_BACK
 
-    async def unpark(self, subject: str, deadline_at: datetime) -> list[str]:
-        """Make the person's parked jobs accepted again, due by *deadline_at*; return them."""
+    async def unpark(
+        self, subject: str, deadline_at: datetime, waiting_for: str | None = None
+    ) -> list[str]:
+        """
+        Make the person's parked jobs accepted again, due by *deadline_at*; return them.
+
+        With *waiting_for*, only those that were parked for that reason.
+        """
         async with self._engine.begin() as tx:
             parked = (jobs.c.subject == subject) & (jobs.c.state == State.PARKED)
+            if waiting_for is not None:
+                parked &= jobs.c.reason == waiting_for
             values = {
                 "state": State.ACCEPTED,
                 "reason": "",
@@ -195,9 +203,33 @@ class Jobs:
         self._woken(woken)
         return woken
 
-    async def discard_parked(self, subject: str, reason: str) -> list[tuple[str, str, str]]:
-        """End the person's parked jobs; return their (job, artifact, tenant) ids."""
-        return await self._refuse_parked(jobs.c.subject == subject, reason)
+    async def discard_parked(
+        self, subject: str, reason: str, waiting_for: str | None = None
+    ) -> list[tuple[str, str, str]]:
+        """
+        End the person's parked jobs; return their (job, artifact, tenant) ids.
+
+        With *waiting_for*, only those that were parked for that reason.
+        """
+        theirs = jobs.c.subject == subject
+        if waiting_for is not None:
+            theirs &= jobs.c.reason == waiting_for
+        return await self._refuse_parked(theirs, reason)
+
+    async def begin_again(self, subject: str, purpose: str, *, by: Job) -> None:
+        """
+        Have the person's jobs of *purpose* that are under way begin again, but not *by*.
+
+        Whoever works on one loses it, and it meets anew what is asked before each touch.
+        """
+        theirs = (jobs.c.subject == subject) & (jobs.c.id != by.id) & (jobs.c.purpose == purpose)
+        theirs &= (jobs.c.state == State.ACCEPTED) & jobs.c.lease_owner.is_not(None)
+        again = {"lease_owner": None, "lease_until": 0, "next_try_at": 0}
+        query = update(jobs).where(theirs).values(again | {"fence": jobs.c.fence + 1})
+        async with self._engine.begin() as tx:
+            woken = list((await tx.execute(query.returning(jobs.c.id))).scalars())
+            await self._tell(tx, woken)
+        self._woken(woken)
 
     async def stop(
         self, subject: str, purpose: str, reason: str, *, by: Job

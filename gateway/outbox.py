@@ -50,6 +50,7 @@ class Kind(StrEnum):
     CONSENT = "consent"
     NOTICE = "notice"
     PURPOSE = "purpose"  # the question for a further consent
+    QUESTION = "question"  # whether they withdraw, or want everything deleted
     RECEIPT = "receipt"
     TEXT = "text"
     TYPING = "typing"

@@ -3,6 +3,7 @@ Ask before acting: every stage of every note is a decision, and every decision i
 
 - Facts that change quickly (consent, the time) are read when the question is asked, so that a
   withdrawal acts on the next decision.
+- While it is unclear whether somebody withdraws, nothing they said is opened (`gateway.pauses`).
 - Under a legal hold on anything made of the note nothing but a notice is allowed.
 - What is not `Allowed` raises; nothing here turns an absent answer into a yes.
 - Where a suspended processor may be the reason of a no, the same rules are asked what they would
@@ -12,6 +13,7 @@ Ask before acting: every stage of every note is a decision, and every decision i
 from dataclasses import replace
 
 from audit.model import Event, EventType
+from gateway import pauses
 from gateway.decisions import Made
 from gateway.errors import (
     ConsentNeededError,
@@ -56,6 +58,8 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     case nothing may be fetched or sent. Raises `LeaseLostError` if another worker has the job.
     """
     await ports.jobs.renew(note.job)
+    if note.spoken and stage is not Stage.NOTICE and await pauses.standing(note, ports):
+        raise ConsentNeededError((pauses.REASON,))
     asked: list[Asked] = []
     with ports.metrics.timed("policy", tenant=note.tenant.id, region=note.region):
         question = await _question(note, stage, ports)

@@ -22,6 +22,7 @@ from gateway import (
     handover,
     memory,
     outbox,
+    pauses,
     phrases,
     record,
 )
@@ -69,6 +70,7 @@ async def grant(note: Note, ports: Ports, purpose: str = SPOKEN) -> None:
     newest = await consents.newest(note, purpose, ports)
     if shown := await consents.shown(note, purpose, ports):
         await consents.granted(note, purpose, shown, ports)
+        await pauses.end(note, ports, "granted")
     elif newest is None or newest.state not in YES:
         # An old button: nobody knows any more which words it agreed to.
         await _ask(note, purpose, Kind.CONSENT, ports)
@@ -109,6 +111,7 @@ async def withdraw(note: Note, ports: Ports) -> None:
     for purpose, shown in rows.items():
         await consents.on_record(note, EventType.CONSENT_WITHDRAWN, purpose, shown, ports)
     await consents.answered(note, [SPOKEN, *PURPOSES], ports)
+    await pauses.end(note, ports, "withdrawn")
     await erasing.forget(note, ports)
     if not erasing.required(note, ports):
         await tell(note, "withdrawn", ports)

@@ -171,6 +171,20 @@ notices = Table(
     Index("notices_by_subject", "subject", "purpose", "asked_at"),
 )
 
+# It is unclear whether somebody withdraws, and they were asked: nothing of theirs is opened until
+# they answer, or until it ends.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("job", String(34), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(34), nullable=False),
+    Column("what", String(16), nullable=False),  # withdraw, or erase
+    Column("asked_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Index("pauses_by_subject", "subject", "ends_at"),
+)
+
 # Receipts, and leave to open a report, that a command asked for; the row goes once its answer was
 # read, or nobody read it.
 requests = Table(

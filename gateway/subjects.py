@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from audit.model import Event, EventType
 from gateway import db
 from gateway.jobs import micros
-from gateway.schema import aliases, handovers, jobs, merges, notices, subjects
+from gateway.schema import aliases, handovers, jobs, merges, notices, pauses, subjects
 from policy.consents.tables import consents
 from vault.tables import artifacts
 
-MOVING = (aliases, handovers, jobs, notices)
+MOVING = (aliases, handovers, jobs, notices, pauses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from audit.errors import EventError
 from audit.model import Event, EventType
 from gateway import (
     db,
+    doubts,
     erasing,
     handover,
     hold_events,
@@ -73,6 +74,7 @@ class Sweeper:
             (self.delete_due, retention_tick_s),
             (self.destroy_leftovers, retention_tick_s),
             (self.end_stale, 60.0),
+            (self.end_pauses, 1.0),
             (self.expire, 60.0),
             (self.tell_closed, 2.0),
             (self.tell_declared, 5.0),
@@ -171,6 +173,10 @@ class Sweeper:
         ports = self._ports
         for job, artifact, tenant in await ports.jobs.discard_stale(PARKED_FOR):
             await record.discarded(job, artifact, tenant, "consent.none", ports.trail, ports.now())
+
+    async def end_pauses(self) -> None:
+        """End the pauses whose question nobody answered."""
+        await doubts.sweep(self._ports)
 
     async def expire(self) -> None:
         """Put on record, then into the ledger, which consents ran out; doing it twice is once."""

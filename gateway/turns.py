@@ -3,7 +3,17 @@
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from gateway import consents, orders, phrases, pipeline, receipts, rights
+from gateway import (
+    buttons,
+    consents,
+    doubts,
+    orders,
+    pauses,
+    phrases,
+    pipeline,
+    receipts,
+    rights,
+)
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.note import SPOKEN, Note
 from gateway.orders import Command
@@ -22,6 +32,9 @@ from gateway.whatsapp.payload import (
 )
 
 CHOICES = {
+    buttons.KEEP: doubts.keep,
+    buttons.WITHDRAW: rights.withdraw,
+} | {
     rights.button(answer, purpose): partial(act, purpose=purpose)
     for answer, act in ((rights.GRANT, rights.grant), (rights.REFUSE, rights.refuse))
     for purpose in (SPOKEN, *PURPOSES)
@@ -29,6 +42,7 @@ CHOICES = {
 COMMANDS = {
     Command.GRANT: rights.grant,
     Command.HUMAN: rights.human,
+    Command.MAYBE_WITHDRAW: doubts.ask,
     Command.RECEIPT: receipts.send,
     Command.REFUSE: rights.refuse,
     Command.WITHDRAW: rights.withdraw,
@@ -45,7 +59,7 @@ def urgent(message: Message, languages: Sequence[str]) -> bool:
         case Revoked():
             return True
         case Choice(id=choice) if choice in CHOICES:
-            return choice.startswith(rights.REFUSE)
+            return choice.startswith((rights.REFUSE, buttons.WITHDRAW))
         case content:
             said = written(content)
             order = orders.command(said, languages)
@@ -79,7 +93,10 @@ async def _answer(note: Note, ports: Ports) -> None:
     """
     try:
         await pipeline.answer(note, ports)
-    except ConsentNeededError:
+    except ConsentNeededError as exc:
+        if exc.code == pauses.REASON:
+            await doubts.remind(note, ports)
+            raise
         if said := await consents.overtaken(note, ports):
             await rights.drop(note, said, ports)
             raise LeaseLostError(note.job.id) from None
@@ -98,9 +115,20 @@ async def _ordered(note: Note, ports: Ports) -> Act | None:
     if purpose := phrases.withdrawn(said, note.tenant.languages):
         return partial(rights.withdraw_one, purpose=purpose)
     command = orders.command(said, note.tenant.languages)
+    if (meant := _meant(said, command)) and await pauses.standing(note, ports):
+        return meant
     if command is None or command not in COMMANDS or not await _answers(command, note, ports):
         return None
     return COMMANDS[command]
+
+
+def _meant(said: str, command: Command | None) -> Act | None:
+    """Return what *said* answers to the question whether they withdraw, which is open."""
+    if buttons.titled(said, buttons.KEEP):
+        return doubts.keep
+    if command is Command.GRANT:
+        return rights.withdraw
+    return doubts.ask if command is Command.REFUSE else None
 
 
 async def _answers(command: Command, note: Note, ports: Ports) -> bool:

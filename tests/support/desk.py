@@ -27,7 +27,7 @@ from support.speech import a_processor
 from audit.errors import AppendError
 from audit.model import Event, Leaf, Receipt
 from audit.trail import Trail
-from gateway import assistant, phrases
+from gateway import assistant, phrases, turns
 from gateway.accounts import Accounts
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
@@ -307,6 +307,10 @@ class Desk:
         return [message.text for message in self.ada.inbox if message.kind == "text"]
 
 
+def _urgent(_tenant: str, message: Message) -> bool:
+    return turns.urgent(message, ("en",))
+
+
 def _tenant(line: Line) -> Tenant:
     # Its files are read elsewhere: nothing behind the channel needs a secret.
     return Tenant.model_construct(
@@ -409,7 +413,7 @@ async def _open(
         egress=broker,
         simulators=(world.url.removeprefix("http://"),),
     )
-    inbox = Inbox(engine, keys, custody, now=clock, committed=wake)
+    inbox = Inbox(engine, keys, custody, now=clock, committed=wake, urgent=_urgent)
     inbox.start()
     stack.push_async_callback(inbox.aclose)
     return Desk(

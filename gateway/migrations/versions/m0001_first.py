@@ -210,6 +210,17 @@ def _gateway() -> None:
         sa.PrimaryKeyConstraint("processor", "fact", "value"),
     )
     op.create_table(
+        "pauses",
+        sa.Column("job", sa.String(length=34), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("what", sa.String(length=16), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("job"),
+    )
+    op.create_index("pauses_by_subject", "pauses", ["subject", "ends_at"], unique=False)
+    op.create_table(
         "positions",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("quarter", sa.String(length=8), nullable=False),
