@@ -52,20 +52,29 @@ class Quarters:
         """Return the ``.tlog-proof`` text of the leaf that *receipt* is about."""
         return await self.reader(receipt.origin.rpartition("/")[2]).prove(receipt.index)
 
-    async def position(self) -> tuple[str, int]:
-        """Return the newest quarter and how many leaves its log has."""
-        newest = self.quarters()[-1]
-        _, head = await self.reader(newest).head()
-        return newest, head.size
+    async def sizes(self) -> dict[str, int]:
+        """Return how many leaves the log of each quarter has."""
+        return {name: (await self.reader(name).head())[1].size for name in self.quarters()}
 
-    async def since(self, quarter: str, size: int) -> AsyncIterator[Leaf]:
-        """Yield every leaf from number *size* of *quarter* on, those of later quarters too."""
+    async def newest(self) -> datetime | None:
+        """Return the time of the last leaf of the newest log that has one."""
+        for reader in reversed(self._in_order()):
+            _, head = await reader.head()
+            if head.size:
+                [leaf] = await reader.span(head.size - 1, head.size)
+                return leaf.event.at
+        return None
+
+    async def since(self, sizes: Mapping[str, int]) -> AsyncIterator[Leaf]:
+        """
+        Yield every leaf that was not there when the logs had *sizes*.
+
+        Each quarter counts for itself: while a clock was wrong, the newest was none of today's.
+        """
         for name in self.quarters():
-            if name < quarter:
-                continue
             reader = self.reader(name)
             _, head = await reader.head()
-            for first in range(size if name == quarter else 0, head.size, PAGE):
+            for first in range(sizes.get(name, 0), head.size, PAGE):
                 for leaf in await reader.span(first, min(first + PAGE, head.size)):
                     yield leaf
 

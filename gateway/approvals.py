@@ -24,6 +24,7 @@ from gateway.ports import Ports
 from gateway.schema import access_approvals, access_requests
 from policy import access
 from policy.access import Action, Approval, Permitted, Reading, Request, Role, Verdict
+from vault.agreed_time import AgreedTime
 
 GOOD_FOR = timedelta(hours=24)
 KEPT_FOR = timedelta(days=30)  # after its end; the log keeps the record
@@ -136,10 +137,10 @@ async def use(request: Request, ports: Ports) -> Verdict:
     return await ports.ask_access(request)
 
 
-async def forget(engine: AsyncEngine, at: datetime) -> None:
+async def forget(engine: AsyncEngine, time: AgreedTime) -> None:
     """Delete what ended long ago."""
     c = access_requests.c
-    old = select(c.id).where(c.expires_at < micros(at - KEPT_FOR))
+    old = select(c.id).where(c.expires_at < micros(time.before(KEPT_FOR)))
     async with engine.begin() as tx:
         await tx.execute(delete(access_approvals).where(access_approvals.c.request.in_(old)))
         await tx.execute(delete(access_requests).where(c.id.in_(old)))

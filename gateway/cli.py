@@ -20,6 +20,7 @@ from audit.evidence import erasure as certificate
 from audit.model import Entry
 from audit.timeline import compared
 from gateway import cores, findings, handover, inspect, log, register, replayed
+from gateway.commands import clock as clock_group
 from gateway.commands import erasures as erasures_group
 from gateway.commands import hold as hold_group
 from gateway.commands import keys as keys_group
@@ -68,6 +69,7 @@ findings_app = typer.Typer()
 app.add_typer(findings_app, name="findings")
 handovers_app = typer.Typer()
 app.add_typer(handovers_app, name="handovers")
+app.add_typer(clock_group.app, name="clock", help="Whether the clocks agree.")
 for group in (erasures_group, hold_group, keys_group, retention_group, vault_group):
     app.add_typer(group.app)
 subject_app.command("find")(subjects_group.find_command)

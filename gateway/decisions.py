@@ -28,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.schema import decisions as table
 from policy import canonical
 from policy.replay import Fault, Gone, Stored
+from vault.agreed_time import AgreedTime
 from vault.custody import Custody
 from vault.errors import GoneError, KeyLostError, KeyringError, TamperedError
 from vault.tables import alive
@@ -139,9 +140,9 @@ class Decisions:
             self._metrics.unkept("row.unusable", 1)
             return None
 
-    async def forget(self, now: datetime) -> None:
+    async def forget(self, time: AgreedTime) -> None:
         """Delete what is older than it needs to be."""
-        old = table.c.at < micros(now - self._kept_for)
+        old = table.c.at < micros(time.before(self._kept_for))
         async with self._engine.begin() as tx:
             await tx.execute(delete(table).where(old))
 

@@ -58,12 +58,14 @@ async def keep(note: Note, ports: Ports) -> None:
 
 async def sweep(ports: Ports) -> None:
     """End unheard what waited behind a question that nobody answered, and forget the question."""
-    at, reason = ports.now(), pauses.UNANSWERED
-    for subject in await pauses.over(ports.engine, at):
+    time, reason = await ports.agreed(), pauses.UNANSWERED
+    if time is None:
+        return
+    for subject in await pauses.over(ports.engine, time):
         ended = await ports.jobs.discard_parked(subject, reason, pauses.REASON)
         for job, artifact, tenant in ended:
-            await record.discarded(job, artifact, tenant, reason, ports.trail, at)
-    await pauses.forget(ports.engine, at)
+            await record.discarded(job, artifact, tenant, reason, ports.trail, ports.now())
+    await pauses.forget(ports.engine, time)
 
 
 async def question(note: Note, key: str, idents: tuple[str, ...], ports: Ports) -> None:

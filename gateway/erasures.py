@@ -31,6 +31,7 @@ from gateway.ports import Ports
 from gateway.schema import aliases
 from gateway.tombstones import STANDS_FOR, Journal, Stone
 from vault import roll
+from vault.agreed_time import AgreedTime
 from vault.erasure import Copy, Fate, Method, Result
 from vault.errors import CustodyError, VaultError
 from vault.model import Artifact
@@ -78,10 +79,10 @@ class Erasures:
             except Exception as exc:  # noqa: BLE001 - the others go on
                 log.get().error("erasure.failed", stage=one.step, error=exc)
 
-    async def prune(self) -> None:
+    async def prune(self, time: AgreedTime) -> None:
         """Take down the tombstones whose time is over, in the database and in the journal."""
-        await tombstones.forget(self.ports.engine, self.ports.now())
-        await self.journal.prune(self.ports.now())
+        await tombstones.forget(self.ports.engine, time)
+        await self.journal.prune(time)
 
     async def replay(self, told: Sequence[Stone] = ()) -> int:
         """

@@ -22,7 +22,8 @@ MOST_NAMED = 50  # ids in one leaf
 
 async def tick(ports: Ports, limit: int) -> None:
     """End what expired and what nobody approved; put on record what is not on record yet."""
-    await holds.end_due(ports.engine, ports.now())
+    if (time := await ports.agreed()) is not None:
+        await holds.end_due(ports.engine, time)
     for event, stamp in await _unrecorded(ports.engine, limit):
         await ports.trail.append(event)
         done = {stamp: int(ports.now().timestamp())}

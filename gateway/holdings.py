@@ -43,6 +43,7 @@ COVERAGE: Mapping[str, str] = {
     "access_approvals": "no person: staff, and what they approved",
     "access_requests": "no person: opaque ids of what staff asked to do, for 30 days",
     "accounts": "no person: the operator's numbers",
+    "agreed_times": "no person: what time it was agreed to be",
     "aliases": "by subject",
     "artifacts": "by subject",
     "buckets": "no person: key-encryption keys",

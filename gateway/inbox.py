@@ -146,7 +146,7 @@ class Inbox:
         at = _micros(now)
         job = f"j_{secrets.token_hex(16)}"
         body = msgspec.json.encode(update)
-        body_key = intake_key(now)
+        body_key = await self._keys.day_key(intake_key(now))
         rows.inbox.append(
             {
                 "key": keyed(key, "message", update.id),

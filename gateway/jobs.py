@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway import db
 from gateway.errors import LeaseLostError
 from gateway.schema import inbox, jobs, relay, replies
+from vault.agreed_time import AgreedTime
 
 LEASE_S = 60
 REVOKED = "person.revoked"
@@ -348,10 +349,12 @@ class Jobs:
         self._woken(woken)
         return len(woken)
 
-    async def discard_stale(self, parked_for: timedelta) -> list[tuple[str, str, str]]:
+    async def discard_stale(
+        self, parked_for: timedelta, time: AgreedTime
+    ) -> list[tuple[str, str, str]]:
         """End jobs parked for longer than that; return their (job, artifact, tenant) ids."""
         return await self._refuse_parked(
-            jobs.c.accepted_at < micros(self._now() - parked_for), "consent.none"
+            jobs.c.accepted_at < micros(time.before(parked_for)), "consent.none"
         )
 
     async def stranded(self, quiet_s: float) -> list[str]:

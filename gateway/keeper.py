@@ -5,7 +5,8 @@ The keeper: a process beside the gateway that ends keys, and watches the clocks 
   forges the gateway's log does not forge this one.
 - Once an hour it writes a signed leaf that nothing is overdue, or an alarm. Its silence is an
   alarm too: the gateway says so in /readyz.
-- A sweeper that fell silent is an alarm even while nothing is overdue yet.
+- A sweeper that fell silent is an alarm even while nothing is overdue yet; so are clocks that
+  differ, for then it destroys nothing.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from audit.model import Event, EventType
 from gateway import clocks, log
 from gateway.clocks import Reading
 from vault import duties
+from vault.agreed_time import Disagreed
 
 SWEEPING = "sweeping"
 WATCHING = "watching"
@@ -49,6 +51,7 @@ class Watchdog:
         region: str,
         owner: str,
         now: Callable[[], datetime],
+        clocks_apart: Callable[[], Awaitable[Disagreed | None]],
         decisions_for: timedelta,
         every: timedelta,
     ) -> None:
@@ -58,11 +61,13 @@ class Watchdog:
         self._region = region
         self._owner = owner
         self._now = now
+        self._clocks_apart = clocks_apart
         self._decisions_for = decisions_for
         self._every = every
 
     async def look(self) -> Report:
         """Read every clock, put it on record, and return what was found."""
+        apart = await self._clocks_apart()
         at = self._now()
         shown = await clocks.readings(self._engine, at, decisions_for=self._decisions_for)
         alarms = [
@@ -70,6 +75,8 @@ class Watchdog:
             for reading in shown
             if reading.alarming
         ]
+        if apart is not None:
+            alarms.append(f"clocks: they differ, nothing is destroyed ({apart.says})")
         if await self._sweeper_is_silent(at):
             alarms.append("sweeper: no sign of life")
         report = Report(at=at, readings=tuple(shown), alarms=tuple(alarms))

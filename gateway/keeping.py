@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.model import Event, EventType
 from gateway import db, log
+from gateway.timekeeping import Agreed
 from vault import duties, keysheet, roll
+from vault.agreed_time import AgreedTime
 from vault.errors import GoneError, KeyLostError, VaultError
 from vault.ports import Keeper, Objects
 from vault.tables import buckets, ending_keks
@@ -31,6 +33,7 @@ class Keeping:
     """
     Ends and rolls keys of the cell *cell* in *region*; *append* puts it on record.
 
+    Nothing is destroyed or rolled unless *agreed* says what time it is (`gateway.timekeeping`).
     *roll_after* is how long an erased person's key may be left in older copies, *cryptoperiod*
     how old a KEK may be on which keys hang.
     """
@@ -46,6 +49,7 @@ class Keeping:
         region: str,
         owner: str,
         now: Callable[[], datetime],
+        agreed: Agreed,
         roll_after: timedelta,
         cryptoperiod: timedelta,
     ) -> None:
@@ -57,6 +61,7 @@ class Keeping:
         self._region = region
         self._owner = owner
         self._now = now
+        self._agreed = agreed
         self._roll_after = roll_after
         self._cryptoperiod = cryptoperiod
         self._stood: frozenset[roll.Place] | None = None
@@ -76,8 +81,10 @@ class Keeping:
         if self._stood is None or await self._moved():
             await self._heal()
             self._stood, self._looked_at = await self._standing(), self._now()
-        await self._end()
-        await self._roll()
+        # Putting right what a restore broke is decided by no clock; what follows is.
+        if (time := await self._agreed()) is not None:
+            await self._end(time)
+            await self._roll(time)
         await self._tell()
 
     async def _mine(self) -> bool:
@@ -103,7 +110,7 @@ class Keeping:
         for kek in broken:
             log.get().error("keys.restored", stage=kek)
 
-    async def _end(self) -> None:
+    async def _end(self, time: AgreedTime) -> None:
         """Destroy the KEKs of keys that were destroyed: with them die the backups of the rows."""
         async with db.reading(self._engine) as tx:
             ending = list(await tx.execute(select(ending_keks)))
@@ -114,9 +121,9 @@ class Keeping:
                 log.get().warning("keys.not_destroyed", stage=kek, error=exc)
                 continue
             await self._append(self._event(EventType.KEY_DESTROYED, f"{kek}.destroyed", kek, {}))
-            await self._forget(kek, since)
+            await self._forget(kek, since, time)
 
-    async def _forget(self, kek: str, since: int) -> None:
+    async def _forget(self, kek: str, since: int, time: AgreedTime) -> None:
         """
         Leave no sheet and no roll of *kek*, destroyed by now: neither opens anything any more.
 
@@ -128,7 +135,7 @@ class Keeping:
         if row is not None:
             versions = {row.rolled, row.least} - {0}
             await keysheet.forget(self._objects, kek, sorted(versions))
-        over = {"rolled_at": since + 1, "ended_at": int(self._now().timestamp())}
+        over = {"rolled_at": since + 1, "ended_at": time.seconds}
         fresh = {"began_at": None, "least": 0, "rolled": 0, "recorded": 0, "wanted_at": 0}
         async with self._engine.begin() as tx:
             if kek.startswith("subjects-"):
@@ -137,13 +144,13 @@ class Keeping:
                 await tx.execute(delete(buckets).where(mine))
             await tx.execute(delete(ending_keks).where(ending_keks.c.kek == kek))
 
-    async def _aged(self) -> list[str]:
+    async def _aged(self, time: AgreedTime) -> list[str]:
         """
         Return the KEKs that are too old, and have the empty ones of a tenant's own destroyed.
 
         The service is asked for all of them, so seldom.
         """
-        at = self._now()
+        at = time.at
         if self._ages_at is not None and at - self._ages_at < AGES_EVERY:
             return []
         try:
@@ -153,21 +160,21 @@ class Keeping:
             return []
         for kek in keks:
             if OWN_BUCKET.fullmatch(kek.name) and await roll.end_if_empty(
-                self._engine, kek.name, at
+                self._engine, kek.name, time
             ):
                 log.get().info("keys.ending", stage=kek.name)
         old = await roll.aged(self._engine, keks, rotated_before=at - self._cryptoperiod)
         self._ages_at = at
         return old
 
-    async def _roll(self) -> None:
-        erased_before = int((self._now() - self._roll_after).timestamp()) + 1
+    async def _roll(self, time: AgreedTime) -> None:
+        erased_before = int(time.before(self._roll_after).timestamp()) + 1
         wanted = set(await roll.due(self._engine, erased_before=erased_before))
-        for kek in sorted(wanted | set(await self._aged())):
+        for kek in sorted(wanted | set(await self._aged(time))):
             await self._mine()  # a roll takes its time: nobody else begins one meanwhile
             try:
                 done = await roll.roll(
-                    self._engine, self._keeper, self._objects, kek, now=self._now
+                    self._engine, self._keeper, self._objects, kek, time, now=self._now
                 )
             except (GoneError, KeyLostError) as exc:
                 log.get().error("keys.lost", stage=kek, error=exc)

@@ -63,6 +63,7 @@ WORDS = frozenset(
 )
 NUMBERS = frozenset(
     {
+        "apart_s",
         "attempt",
         "bytes",
         "count",

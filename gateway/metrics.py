@@ -292,6 +292,14 @@ class Metrics:
         self._unmatched.labels("stray").set(strays)
         self._unmatched.labels("missing").set(missing)
 
+    def watch_clocks(self, apart_s: Callable[[], float]) -> None:
+        """Show by how much clocks differ whenever somebody looks."""
+        Gauge(
+            "vocustody_clocks_apart_seconds",
+            "By how much independent clocks differ so that nothing is destroyed; 0 if they agree",
+            registry=self._registry,
+        ).set_function(apart_s)
+
     def overdue(self, seconds: float) -> None:
         """Set how late the most overdue deletion is."""
         self._overdue.set(max(0.0, seconds))

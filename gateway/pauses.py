@@ -8,7 +8,7 @@ A pause: it is unclear whether somebody withdraws, so nothing they said is opene
   counts again for what comes then. Rows are pseudonyms and times, and go with the pause.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,6 +19,7 @@ from gateway.jobs import micros
 from gateway.note import SPOKEN, Note
 from gateway.ports import Ports
 from gateway.schema import pauses
+from vault.agreed_time import AgreedTime
 
 WITHDRAW = "withdraw"
 ERASE = "erase"
@@ -64,18 +65,18 @@ async def end(note: Note, ports: Ports, outcome: str) -> None:
         await tx.execute(delete(pauses).where(pauses.c.subject == note.subject))
 
 
-async def over(engine: AsyncEngine, at: datetime) -> list[str]:
+async def over(engine: AsyncEngine, time: AgreedTime) -> list[str]:
     """Return those whose last pause is over."""
-    ended = func.max(pauses.c.ends_at) <= micros(at)
+    ended = func.max(pauses.c.ends_at) <= micros(time.at)
     async with db.reading(engine) as tx:
         query = select(pauses.c.subject).group_by(pauses.c.subject).having(ended)
         return list((await tx.execute(query)).scalars())
 
 
-async def forget(engine: AsyncEngine, at: datetime) -> None:
+async def forget(engine: AsyncEngine, time: AgreedTime) -> None:
     """Forget the pauses that are over."""
     async with engine.begin() as tx:
-        await tx.execute(delete(pauses).where(pauses.c.ends_at <= micros(at)))
+        await tx.execute(delete(pauses).where(pauses.c.ends_at <= micros(time.at)))
 
 
 async def _on_record(note: Note, kind: EventType, outcome: str, ports: Ports) -> None:

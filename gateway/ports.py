@@ -15,6 +15,7 @@ from gateway.findings import Findings
 from gateway.jobs import Jobs
 from gateway.metrics import Metrics
 from gateway.settings import Tenant
+from gateway.timekeeping import Agreed
 from gateway.touch import Trail
 from gateway.whatsapp.media import Media
 from gateway.whatsapp.send import Graph
@@ -52,6 +53,8 @@ class Ports:
     """
     One cell's parts.
 
+    *now* is the time that work goes by; what cannot be undone waits for *agreed*, which is None
+    while clocks differ.
     *graphs* and *media* are per phone number id; *hearing*, *speaking* and *understanding* hold
     the processors that this cell can really reach, by registry id. *asks_transfer_consent* tells
     whether a consent to a transfer could change any decision here: else nobody reads it.
@@ -63,6 +66,7 @@ class Ports:
     region: str
     cell: str
     now: Callable[[], datetime]
+    agreed: Agreed
     engine: AsyncEngine
     jobs: Jobs
     trail: Trail

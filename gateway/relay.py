@@ -19,6 +19,7 @@ from gateway.broker import Broker
 from gateway.jobs import Jobs, micros
 from gateway.schema import jobs, relay
 from gateway.slots import URGENT
+from vault.agreed_time import AgreedTime
 
 TICK_S = 1.0
 QUIET_S = 5.0
@@ -104,9 +105,9 @@ class Relay:
             log.get().info("relay.redriven", count=len(found))
             self._work.set()
 
-    async def forget(self) -> None:
+    async def forget(self, time: AgreedTime) -> None:
         """Delete rows published more than a day ago."""
-        old = relay.c.published_at < micros(self._now() - KEEP)
+        old = relay.c.published_at < micros(time.before(KEEP))
         async with self._engine.begin() as tx:
             await tx.execute(delete(relay).where(old))
 

@@ -9,7 +9,7 @@ What a restored database does not know of those who said no since its backup; th
   together with the database (`erased`).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Protocol
 
@@ -35,33 +35,33 @@ KEPT_FOR = timedelta(days=366)
 class Log(Protocol):
     """The part of the trail that is read here; see `audit.trail.Quarters`."""
 
-    async def position(self) -> tuple[str, int]:
-        """Return the newest quarter and how many leaves its log has."""
+    async def sizes(self) -> dict[str, int]:
+        """Return how many leaves the log of each quarter has."""
         ...
 
-    def since(self, quarter: str, size: int) -> AsyncIterator[Leaf]:
-        """Yield every leaf from number *size* of *quarter* on."""
+    def since(self, sizes: Mapping[str, int]) -> AsyncIterator[Leaf]:
+        """Yield every leaf that was not there when the logs had *sizes*."""
         ...
 
 
 async def note(ports: Ports, trail: Log) -> None:
     """Note how far the log is: everything before that is known to the tables."""
-    quarter, size = await trail.position()
+    sizes = await trail.sizes()
     insert = sqlite.insert if ports.engine.dialect.name == "sqlite" else postgresql.insert
-    row = {"quarter": quarter, "size": size}
     async with ports.engine.begin() as tx:
-        await tx.execute(
-            insert(positions)
-            .values(name=LOG, **row)
-            .on_conflict_do_update(index_elements=[positions.c.name], set_=row)
-        )
+        for quarter, size in sizes.items():
+            row = {"quarter": quarter, "size": size}
+            await tx.execute(
+                insert(positions)
+                .values(name=f"{LOG}.{quarter}", **row)
+                .on_conflict_do_update(index_elements=[positions.c.name], set_=row)
+            )
 
 
 async def recall(ports: Ports, trail: Log) -> int:
     """Put into the ledger every no that only the log knows; return how many those were."""
     count = 0
-    quarter, size = await _noted(ports)
-    async for leaf in trail.since(quarter, size):
+    async for leaf in trail.since(await _noted(ports)):
         row = _no(leaf.event)
         if row is not None and not await _known(row, ports):
             await ports.consents.record(row)
@@ -72,8 +72,8 @@ async def recall(ports: Ports, trail: Log) -> int:
 
 async def erased(ports: Ports, trail: Log) -> list[Stone]:
     """Return the persons that were erased since the tables noted how far the log was, as stones."""
-    quarter, size = await _noted(ports)
-    found = [_stone(leaf.event) async for leaf in trail.since(quarter, size)]
+    noted = await _noted(ports)
+    found = [_stone(leaf.event) async for leaf in trail.since(noted)]
     return list({stone.erasure: stone for stone in found if stone is not None}.values())
 
 
@@ -81,11 +81,10 @@ async def _known(row: Consent, ports: Ports) -> bool:
     return any(row.id == each.id for each in await ports.consents.history(row.tenant, row.subject))
 
 
-async def _noted(ports: Ports) -> tuple[str, int]:
+async def _noted(ports: Ports) -> dict[str, int]:
     async with db.reading(ports.engine) as tx:
-        query = select(positions).where(positions.c.name == LOG)
-        row = (await tx.execute(query)).one_or_none()
-    return (row.quarter, row.size) if row else ("", 0)
+        query = select(positions).where(positions.c.name.startswith(f"{LOG}."))
+        return {row.quarter: row.size for row in await tx.execute(query)}
 
 
 def _stone(event: Event) -> Stone | None:

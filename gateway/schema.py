@@ -345,6 +345,17 @@ positions = Table(
     Column("size", BigInteger, nullable=False),
 )
 
+# The last time that independent clocks agreed on, and what the machine's counting clock showed
+# then: one row per start of a machine. *by* names an operator who gave their word for it.
+agreed_times = Table(
+    "agreed_times",
+    metadata,
+    Column("boot", String(64), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("counted", BigInteger, nullable=False),  # microseconds since the machine started
+    Column("by", String(64), nullable=False, server_default=""),
+)
+
 # What one person wants to do and others must approve; used once, or never.
 access_requests = Table(
     "access_requests",

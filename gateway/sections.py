@@ -561,6 +561,19 @@ class Keys(Section):
     cryptoperiod_days: Annotated[StrictInt, Field(ge=1, le=730)] = 90
 
 
+class Clock(Section):
+    """
+    How far independent clocks may differ before nothing is destroyed any more.
+
+    Where there is one clock only, it is believed after a restart of the machine if no more than
+    *downtime_days* seem to have passed, and otherwise once it ran evenly for *alone_hours*.
+    """
+
+    bound_seconds: Annotated[StrictInt, Field(ge=10, le=3600)] = 300
+    downtime_days: Annotated[StrictInt, Field(ge=0, le=30)] = 3
+    alone_hours: Annotated[StrictInt, Field(ge=1, le=720)] = 24
+
+
 class Keeper(Section):
     """How often the keeper writes down that nothing is overdue."""
 

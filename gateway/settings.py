@@ -23,6 +23,7 @@ from gateway.sections import (
     Admin,
     Backups,
     Cell,
+    Clock,
     Credentials,
     Decisions,
     Egress,
@@ -65,6 +66,7 @@ class Settings(Section):
     decisions: Decisions = Decisions()
     keys: Keys = Keys()
     backups: Backups = Backups()
+    clock: Clock = Clock()
     keeper: Keeper = Keeper()
     egress: Egress = Egress()
     probe: Probe = Probe()

@@ -1,6 +1,9 @@
 """
 The ticks: APScheduler says when to look, the database says what is due.
 
+- What cannot be undone waits until independent clocks agree (`gateway.timekeeping`); the rest of
+  each tick goes on.
+
 A tick that is missed, late or doubled changes nothing: rows are leased, and what is due stays
 due until it is done.
 """
@@ -36,6 +39,7 @@ from gateway.schema import handovers, inbox, jobs, notices, replies, sessions, s
 from policy import consent
 from policy.model import Consent
 from vault import duties, retention
+from vault.agreed_time import AgreedTime
 
 HEARTBEAT = timedelta(minutes=2)
 RECONCILED_EVERY = timedelta(days=1)
@@ -53,7 +57,7 @@ class Sweeper:
         ports: Ports,
         *,
         owner: str,
-        chores: Sequence[Callable[[], Awaitable[None]]] = (),
+        chores: Sequence[Callable[[AgreedTime], Awaitable[None]]] = (),
         keeping: Callable[[], Awaitable[None]] | None = None,
         erasing: Callable[[], Awaitable[None]] | None = None,
         noting: Callable[[], Awaitable[None]] | None = None,
@@ -125,11 +129,18 @@ class Sweeper:
         """Destroy what is due; put on record what was destroyed and is not on record yet."""
         ports = self._ports
         with ports.metrics.timed("delete", region=ports.region):
-            while await retention.sweep(ports.now(), ports.custody, owner=self._owner, limit=BATCH):
+            while await self._swept():
                 await record.destructions(ports)
         await record.destructions(ports)
         ports.metrics.overdue(await retention.overdue(ports.now(), ports.engine))
         await duties.take(ports.engine, SWEEPING, self._owner, now=ports.now, lasts=HEARTBEAT)
+
+    async def _swept(self) -> bool:
+        """Destroy some of what is due; whether there was any. The time is agreed anew each time."""
+        ports, time = self._ports, await self._ports.agreed()
+        if time is None:
+            return False
+        return bool(await retention.sweep(time, ports.custody, owner=self._owner, limit=BATCH))
 
     async def destroy_leftovers(self) -> None:
         """Destroy what a killed process stored of a job that was taken back meanwhile."""
@@ -170,8 +181,10 @@ class Sweeper:
 
     async def end_stale(self) -> None:
         """End notes whose author never answered the notice; WhatsApp has dropped the media."""
-        ports = self._ports
-        for job, artifact, tenant in await ports.jobs.discard_stale(PARKED_FOR):
+        ports, time = self._ports, await self._ports.agreed()
+        if time is None:
+            return
+        for job, artifact, tenant in await ports.jobs.discard_stale(PARKED_FOR, time):
             await record.discarded(job, artifact, tenant, "consent.none", ports.trail, ports.now())
 
     async def end_pauses(self) -> None:
@@ -180,8 +193,10 @@ class Sweeper:
 
     async def expire(self) -> None:
         """Put on record, then into the ledger, which consents ran out; doing it twice is once."""
-        ports = self._ports
-        for ended in await ports.consents.due(int(ports.now().timestamp()), BATCH):
+        ports, time = self._ports, await self._ports.agreed()
+        if time is None:
+            return
+        for ended in await ports.consents.due(time.seconds, BATCH):
             row = consent.expired(ended)
             # The leaf first: what the ledger knows is no longer due, and would never be told.
             await ports.trail.append(_expiry(row, ports.now()))
@@ -214,17 +229,23 @@ class Sweeper:
 
     async def forget(self) -> None:
         """Drop idempotency keys, statuses, relay and decision rows older than they need to be."""
-        old = micros(self._ports.now() - REMEMBERED_FOR)
+        time = await self._ports.agreed()
+        if time is None:
+            return
+        await self._forget_updates(time)
+        await self._ports.decisions.forget(time)
+        await self._forget_intake(time)
+        await self._forget_records(time)
+        for chore in self._chores:
+            await chore(time)
+
+    async def _forget_updates(self, time: AgreedTime) -> None:
+        old = micros(time.before(REMEMBERED_FOR))
         async with self._ports.engine.begin() as tx:
             await tx.execute(delete(inbox).where(inbox.c.received_at < old))
             await tx.execute(delete(statuses).where(statuses.c.at < old))
-            idle = micros(self._ports.now() - MEMORY_FOR)
+            idle = micros(time.before(MEMORY_FOR))
             await tx.execute(delete(sessions).where(sessions.c.updated_at < idle))
-        await self._ports.decisions.forget(self._ports.now())
-        await self._forget_intake()
-        await self._forget_records()
-        for chore in self._chores:
-            await chore()
 
     async def reconcile(self) -> None:
         """Hold the object store against the ledger, both ways."""
@@ -233,9 +254,9 @@ class Sweeper:
         for artifact in found.missing:
             log.get().error("artifact.missing", artifact=artifact)
 
-    async def _forget_records(self) -> None:
+    async def _forget_records(self, time: AgreedTime) -> None:
         """Drop what tells of jobs that ended longer ago than anything made of them may be kept."""
-        old = micros(self._ports.now() - RECORDS_FOR)
+        old = micros(time.before(RECORDS_FOR))
         open_jobs = [State.ACCEPTED, State.PARKED]
         async with self._ports.engine.begin() as tx:
             ended = jobs.c.state.not_in(open_jobs) & (jobs.c.ended_at < old)
@@ -246,11 +267,11 @@ class Sweeper:
             await tx.execute(delete(notices).where(answered))
             await tx.execute(delete(jobs).where(ended))
 
-    async def _forget_intake(self) -> None:
+    async def _forget_intake(self, time: AgreedTime) -> None:
         """Destroy the keys of days whose updates have all ended: old backups of them die too."""
         for days in range(INTAKE_DAYS, REMEMBERED_FOR.days):
-            day = self._ports.now() - timedelta(days=days)
-            await self._ports.keys.destroy_named(intake_key(day))
+            day = time.before(timedelta(days=days))
+            await self._ports.keys.destroy_day(intake_key(day), time)
 
 
 def _expiry(row: Consent, at: datetime) -> Event:

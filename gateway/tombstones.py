@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import delete, select, update
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway import db
 from gateway.errors import JournalError
 from gateway.schema import tombstones
+from vault.agreed_time import AgreedTime
 from vault.errors import VaultError
 from vault.ports import Objects
 
@@ -117,10 +118,10 @@ class Journal:
         """Return the erasures in the last lines of the file, some dozens at most."""
         return await asyncio.to_thread(self._tail)
 
-    async def prune(self, now: datetime) -> None:
+    async def prune(self, time: AgreedTime) -> None:
         """Take out the stones whose time is over: they are data of persons, too."""
         stones = await self.read()
-        over = {stone.erasure for stone in stones if stone.until < int(now.timestamp())}
+        over = {stone.erasure for stone in stones if stone.until < time.seconds}
         if over:
             for erasure in over:
                 await self._objects.delete(f"{PREFIX}{erasure}")
@@ -245,7 +246,7 @@ async def barred(engine: AsyncEngine, erasure: str) -> int:
         return max((await tx.execute(query)).scalars(), default=0)
 
 
-async def forget(engine: AsyncEngine, now: datetime) -> None:
+async def forget(engine: AsyncEngine, time: AgreedTime) -> None:
     """Take down the tombstones whose time is over."""
     async with engine.begin() as tx:
-        await tx.execute(delete(tombstones).where(tombstones.c.until < int(now.timestamp())))
+        await tx.execute(delete(tombstones).where(tombstones.c.until < time.seconds))

@@ -27,6 +27,7 @@ from vault.errors import (
     CustodyError,
     GoneError,
     HeldError,
+    KeyLostError,
     LabelError,
     ObjectsError,
     TamperedError,
@@ -97,8 +98,9 @@ class Custody:
         Return the content of *artifact*.
 
         Raises:
-            GoneError: it was destroyed or is overdue, or one of its keys was destroyed.
+            GoneError: it was destroyed or is overdue, or its subject's key was destroyed.
             HeldError: it is under a legal hold.
+            KeyLostError: the key of its epoch is gone before its time.
             KeyringError: the keyring is away.
             ObjectsError: the object store failed.
             TamperedError: what is stored is not what was put.
@@ -109,8 +111,17 @@ class Custody:
             raise HeldError(f"{artifact.label.artifact}: under a legal hold")
         if row is None or row.state != "kept" or self._is_due(row):
             raise GoneError(f"{artifact.label.artifact}: destroyed")
-        key = await self.keys.artifact_key(artifact.label, row.epoch)
-        return await self.unsealed(row, key)
+        return await self.unsealed(row, await self._key(artifact.label, row.epoch))
+
+    async def _key(self, label: Label, epoch: str) -> bytes:
+        """Return the key of what is kept under *label* since *epoch*, and is not due."""
+        try:
+            return await self.keys.artifact_key(label, epoch)
+        except GoneError:
+            subjects, epochs = await self.keys.ended({label.subject}, {epoch})
+            if epochs and not subjects:  # nobody was erased, and nothing was due: a fault
+                raise KeyLostError(f"{epoch}: destroyed before its time") from None
+            raise
 
     async def unsealed(self, row: Row[Any], key: bytes) -> bytes:
         """Return what is kept under *row*, opened by *key*, its own. Raises as `open`."""
@@ -273,8 +284,7 @@ class Custody:
         instead_of: str | None,
     ) -> Artifact:
         stored_at = self.now()
-        epoch = epoch_of(label.kind, stored_at)
-        key = await self.keys.artifact_key(label, epoch, create=True)
+        epoch, key = await self.keys.storing_key(label, epoch_of(label.kind, stored_at))
         salt = secrets.token_bytes(SALT_BYTES)
         clear, sealed = flow.Meter(), flow.Meter(salt)
         name = _object_name()

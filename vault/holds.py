@@ -20,6 +20,7 @@ from sqlalchemy import Row, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault import held, ledger, orders
+from vault.agreed_time import AgreedTime
 from vault.custody import Custody
 from vault.errors import GoneError, HoldError
 from vault.held import LIVE, kek_of
@@ -113,28 +114,28 @@ async def release(engine: AsyncEngine, ident: str, *, by: str, at: datetime) -> 
         await _end(tx, ident, Ended.RELEASED, at=at, by=by)
 
 
-async def end(engine: AsyncEngine, ident: str, how: Ended, *, at: datetime) -> bool:
+async def end(engine: AsyncEngine, ident: str, how: Ended, time: AgreedTime) -> bool:
     """End the hold *ident* by the clock; False if it was over."""
     async with engine.begin() as tx:
         row = await orders.lock(tx, ident)
         if row.state == HoldState.ENDED:
             return False
-        await _end(tx, ident, how, at=at)
+        await _end(tx, ident, how, at=time.at)
     return True
 
 
-async def end_due(engine: AsyncEngine, at: datetime) -> list[str]:
+async def end_due(engine: AsyncEngine, time: AgreedTime) -> list[str]:
     """End every hold that expired, and every proposal that nobody approved; return them."""
-    now, ended = _seconds(at), list[str]()
+    now, ended = time.seconds, list[str]()
     c = holds.c
     waiting = c.state.in_([HoldState.OPENING, HoldState.PROPOSED])
-    lapsed = and_(waiting, c.proposed_at <= _seconds(at - orders.LAPSES_AFTER))
+    lapsed = and_(waiting, c.proposed_at <= _seconds(time.before(orders.LAPSES_AFTER)))
     over = or_(lapsed, and_(c.state.in_(LIVE), c.expires_at <= now))
     async with reading(engine) as connection:
         rows = (await connection.execute(select(holds).where(over).order_by(c.id))).all()
     for row in rows:
         how = Ended.EXPIRED if row.state == HoldState.PLACED else Ended.LAPSED
-        if await end(engine, row.id, how, at=at):
+        if await end(engine, row.id, how, time):
             ended.append(row.id)
     return ended
 

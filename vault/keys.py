@@ -10,10 +10,13 @@ The keys of a cell: one per subject, one per epoch, a few by name; all wrapped b
 - What is wrapped is a 16-byte digest of the key's table and id, then the key: a row that was
   copied over another one does not open.
 - A destroyed key leaves its row without ciphertext, and is never made again.
+- What is stored needs a key of its epoch or day. One that is lost before its time is replaced by
+  another of another name: what it sealed is lost, what comes is not.
 - Unwrapped keys stay in memory for *ttl_s* seconds at most. Python cannot wipe memory.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -26,10 +29,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import ColumnElement, Row, Table, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from vault.agreed_time import AgreedTime
 from vault.cache import Cache
 from vault.coalesce import Coalescer
 from vault.envelope import KEY_BYTES, bind, context_of
-from vault.epochs import epoch_end
+from vault.epochs import day_end, epoch_end, replacement
 from vault.errors import (
     GoneError,
     KeyLostError,
@@ -57,6 +61,7 @@ TTL_S = 60.0
 ID_DIGEST_BYTES = 16
 MOST_TRIES = 3
 MOST_UNWRAPS = 2
+MOST_REPLACED = 9
 TABLES = (subject_keys, epoch_keys, named_keys)
 OWN_BUCKET = "subjects-{tenant}-[0-9]{{4}}"  # a tenant's id begins with a letter
 Slot = tuple[str, str]  # a table's name and a row's id
@@ -72,12 +77,17 @@ async def _nobody(_subject: str) -> None:
     """Know no subject's tenant."""
 
 
+def _unheard(_lost: str, _instead: str) -> None:
+    """Tell nobody of a key that was replaced."""
+
+
 class Keys:
     """
     The keys of *region*, kept wrapped by *keyring* in the tables of `vault.tables`.
 
     *own* has the number of buckets of each tenant that has its own; *owner* tells a subject's
-    tenant, and is asked when a key is made. All others share *buckets*.
+    tenant, and is asked when a key is made. All others share *buckets*. *replaced* hears, once,
+    of an epoch or day whose key is lost, and of what replaces it.
     """
 
     def __init__(
@@ -91,6 +101,7 @@ class Keys:
         own: Mapping[str, int] | None = None,
         owner: Callable[[str], Awaitable[str | None]] = _nobody,
         ttl_s: float = TTL_S,
+        replaced: Callable[[str, str], None] = _unheard,
     ) -> None:
         self.region = region
         self._engine = engine
@@ -105,6 +116,8 @@ class Keys:
             keyring.unwrap, group=lambda wrapped: wrapped.kek, calls=MOST_UNWRAPS
         )
         self._cache: Cache[Slot, bytes] = Cache(ttl_s)
+        self._replaced = replaced
+        self._numbers: dict[Slot, int] = {}  # of epochs and days whose first key is lost
 
     async def artifact_key(self, label: Label, epoch: str, *, create: bool = False) -> bytes:
         """
@@ -122,6 +135,24 @@ class Keys:
         hour = await self._key(epoch_keys, epoch, create=create)
         subject = await self._key(subject_keys, label.subject, create=create)
         return derive(subject + hour, context_of(label))
+
+    async def storing_key(self, label: Label, epoch: str) -> tuple[str, bytes]:
+        """
+        Return the key for what is stored now in *epoch*, and the name that the epoch has in it.
+
+        Keys are made as needed; one of the epoch that is lost is replaced. Raises as
+        `artifact_key`, `GoneError` only for the subject.
+        """
+        if label.region != self.region:
+            raise LabelError(f"region: {label.region} is not this cell's ({self.region})")
+        name, hour = await self._usable(epoch_keys, epoch)
+        subject = await self._key(subject_keys, label.subject, create=True)
+        return name, derive(subject + hour, context_of(label))
+
+    async def day_key(self, day: str) -> str:
+        """Return the name of the key for what comes in on *day*; one that is lost is replaced."""
+        name, _ = await self._usable(named_keys, day)
+        return name
 
     async def copy(self, key: bytes, artifact: str, kek: str) -> WrappedKey:
         """Return *artifact*'s own *key* wrapped under *kek*, a hold's: `copied` unwraps it."""
@@ -206,21 +237,29 @@ class Keys:
             raise answer
         return isinstance(answer, bytes)
 
-    async def destroy_epoch(self, epoch: str, *, spent_at: datetime | None = None) -> bool:
+    async def destroy_epoch(self, epoch: str, time: AgreedTime) -> bool:
         """
         Destroy *epoch*'s key: everything stored in it is unreadable, for everybody.
 
-        With *spent_at*, only if every clock in it has run out by then; return whether it is gone.
-        Its KEK dies by the keeper's hand, and with it every backup of the row.
+        Only if it is over, and every clock in it has run out; return whether it is gone. Its KEK
+        dies by the keeper's hand, and with it every backup of the row.
         """
-        if spent_at is None:
-            return await self._shred(epoch_keys, epoch)
-        spent = epoch_keys.c.last_due <= int(spent_at.timestamp())
+        if epoch_end(epoch) > time.at:
+            return False
+        spent = epoch_keys.c.last_due <= time.seconds
         return await self._shred(epoch_keys, epoch, spent)
 
-    async def destroy_named(self, name: str) -> bool:
-        """Destroy the cell's key *name*; its KEK dies by the keeper's hand."""
-        return await self._shred(named_keys, name)
+    async def destroy_day(self, day: str, time: AgreedTime) -> bool:
+        """
+        Destroy the keys of the *day*, such as ``intake-20261129``, if it is over.
+
+        Those that replaced a lost one go as well. Their KEKs die by the keeper's hand.
+        """
+        if day_end(day) > time.at:
+            return False
+        for name in await self._replacements(named_keys, day):
+            await self._shred(named_keys, name)
+        return True
 
     async def epochs_end(self, artifacts: Sequence[str]) -> datetime:
         """Return when the last epoch key of *artifacts* ends, as far as is known today."""
@@ -265,6 +304,27 @@ class Keys:
                 key = await self._loads.get(slot)
             self._cache.put(slot, key, drops=drops)
         return key
+
+    async def _usable(self, table: Table, ident: str) -> tuple[str, bytes]:
+        """Return the first key of *ident* that is not lost, and its name."""
+        slot = (table.name, ident)
+        for number in range(self._numbers.get(slot, 1), MOST_REPLACED + 1):
+            name = replacement(ident, number)
+            with contextlib.suppress(GoneError, KeyLostError):
+                key = await self._key(table, name, create=True)
+                if number != self._numbers.get(slot, 1):
+                    self._numbers[slot] = number
+                    self._replaced(ident, name)
+                return name, key
+        raise KeyLostError(f"{table.name} {ident}: lost too often")
+
+    async def _replacements(self, table: Table, ident: str) -> list[str]:
+        """Return the names of the keys that *ident* has, its own and those that replaced it."""
+        names = [replacement(ident, number) for number in range(1, MOST_REPLACED + 1)]
+        column = table.c[_id(table)]
+        living = select(column).where(column.in_(names), table.c.ciphertext.is_not(None))
+        async with reading(self._engine) as connection:
+            return list((await connection.execute(living)).scalars())
 
     async def _load(self, slots: Sequence[Slot]) -> list[bytes | Exception]:
         """Return the key of each slot: a query per table, then one call to the keyring."""

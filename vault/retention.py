@@ -21,8 +21,8 @@ from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vault import keysheet, ledger
+from vault.agreed_time import AgreedTime
 from vault.custody import Custody
-from vault.epochs import epoch_end
 from vault.errors import GoneError
 from vault.model import Tombstone
 from vault.tables import artifacts, epoch_keys, reading, retention
@@ -35,15 +35,15 @@ BESIDE = (keysheet.PREFIX, "tombstones/")  # objects that are nobody's artifact
 
 
 async def sweep(
-    now: datetime, custody: Custody, *, owner: str, limit: int = 100
+    time: AgreedTime, custody: Custody, *, owner: str, limit: int = 100
 ) -> list[Tombstone]:
     """
     Destroy up to *limit* artifacts that are due, and return the proofs of those it destroyed.
 
     *owner* names the sweeper in the rows it leases. Sweeps may overlap, in and between processes.
     """
-    at = int(now.timestamp())
-    await _shred(now, custody)
+    at = time.seconds
+    await _shred(time, custody)
     lease = f"{owner[:64]}/{secrets.token_hex(8)}"
     claimed = await _claim(custody.engine, at, lease, limit)
     stones = await _together(custody, claimed, lease)
@@ -168,13 +168,12 @@ async def _put_off(engine: AsyncEngine, artifact: str, at: int, lease: str) -> N
             await tx.execute(update(retention).where(mine).values(values))
 
 
-async def _shred(now: datetime, custody: Custody) -> None:
+async def _shred(time: AgreedTime, custody: Custody) -> None:
     """Destroy the keys of epochs that are over and whose last clock has run out."""
-    for epoch in await _spent(custody.engine, int(now.timestamp())):
+    for epoch in await _spent(custody.engine, time.seconds):
         # Bytes can be deleted whatever keeps a key alive; the key is tried again next time.
         with contextlib.suppress(Exception):
-            if epoch_end(epoch) <= now:
-                await custody.keys.destroy_epoch(epoch, spent_at=now)
+            await custody.keys.destroy_epoch(epoch, time)
 
 
 async def _spent(engine: AsyncEngine, at: int) -> list[str]:

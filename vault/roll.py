@@ -25,6 +25,7 @@ from sqlalchemy import Row, Select, Table, and_, bindparam, func, or_, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault import keysheet
+from vault.agreed_time import AgreedTime
 from vault.errors import GoneError, KeyLostError, KeyringError, TamperedError
 from vault.model import Kek, WrappedKey
 from vault.ports import Keeper, Objects
@@ -65,12 +66,16 @@ async def roll(
     keeper: Keeper,
     objects: Objects,
     kek: str,
+    time: AgreedTime,
     *,
     now: Callable[[], datetime],
     reached: Callable[[str], None] = _nothing,
 ) -> Rolled:
     """
-    Roll *kek*, or finish the roll that was cut short.
+    Roll *kek* at *time*, or finish the roll that was cut short.
+
+    Who was erased before *time* has no key in it: it is the earliest of all clocks, for a roll
+    that began later than it did would tell of people who may be in its keysheet.
 
     *reached* hears of each step when it is done.
 
@@ -81,7 +86,7 @@ async def roll(
         ObjectsError: the keysheet could not be written; the same call goes on later.
 
     """
-    began_at, version = await _begin(engine, keeper, kek, now)
+    began_at, version = await _begin(engine, keeper, kek, time)
     reached("begun")
     lost = await _rewrap(engine, keeper, kek, version, reached)
     reached("rewrapped")
@@ -141,7 +146,7 @@ async def aged(engine: AsyncEngine, keks: Sequence[Kek], *, rotated_before: date
         return sorted((old & living) - await _names(connection, select(ending_keks.c.kek)))
 
 
-async def end_if_empty(engine: AsyncEngine, kek: str, at: datetime) -> bool:
+async def end_if_empty(engine: AsyncEngine, kek: str, time: AgreedTime) -> bool:
     """
     Have the bucket *kek* of a tenant's own destroyed if no living key hangs on it.
 
@@ -156,7 +161,7 @@ async def end_if_empty(engine: AsyncEngine, kek: str, at: datetime) -> bool:
         lives = (await tx.execute(rows.where(k.ciphertext.is_not(None)).limit(1))).first()
         if not used or lives is not None:
             return False
-        return await insert_new(tx, ending_keks, {"kek": kek, "since": int(at.timestamp())})
+        return await insert_new(tx, ending_keks, {"kek": kek, "since": time.seconds})
 
 
 async def want(tx: AsyncConnection, subject: str, at: datetime) -> None:
@@ -233,7 +238,7 @@ async def displaced(engine: AsyncEngine, keks: Sequence[Kek]) -> frozenset[Place
 
 
 async def _begin(
-    engine: AsyncEngine, keeper: Keeper, kek: str, now: Callable[[], datetime]
+    engine: AsyncEngine, keeper: Keeper, kek: str, time: AgreedTime
 ) -> tuple[int, int]:
     async with engine.begin() as tx:
         await insert_new(tx, buckets, {"kek": kek})
@@ -242,7 +247,7 @@ async def _begin(
         return int(row.began_at), int(row.least)
     await _sound(engine, keeper, kek)
     version = await keeper.rotate(kek)
-    began_at = int(now().timestamp())
+    began_at = time.seconds
     begun = update(buckets).where(buckets.c.kek == kek, buckets.c.began_at.is_(None))
     async with engine.begin() as tx:
         await tx.execute(begun.values(began_at=began_at, least=version))

@@ -5,10 +5,10 @@ The door opens last and closes first; what was begun is finished.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -33,13 +33,13 @@ from gateway.accounts import Accounts
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
-from gateway.compose import crossings, identities, stores
+from gateway.compose import crossings, identities, stores, times
 from gateway.compose import egress as exits
 from gateway.compose.channels import channels, door
 from gateway.compose.egress import WORLD, Outside
 from gateway.compose.engines import engines, rehearse
 from gateway.compose.rules import Rules, probe, registry, rules
-from gateway.compose.surroundings import crash_at, now
+from gateway.compose.surroundings import crash_at
 from gateway.console import admin, bundle, health, wire
 from gateway.console.bundle import Offer
 from gateway.console.call import Console
@@ -62,6 +62,7 @@ from gateway.sections import Tenant
 from gateway.settings import Settings
 from gateway.slots import Share, Slots, fair_share
 from gateway.sweeper import Sweeper
+from gateway.timekeeping import Timekeeper
 from gateway.tombstones import Journal
 from gateway.webhook import Doors
 from gateway.worker import Worker
@@ -128,20 +129,20 @@ async def cell(settings: Settings, outside: Outside = WORLD) -> AsyncIterator[Ce
 
 
 async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> Cell:
-    ports, broker, relay, keyring, ruled, trail = await _parts(settings, outside, stack)
+    ports, broker, relay, keyring, ruled, trail, time = await _parts(settings, outside, stack)
     owner = f"{settings.cell.id}/{secrets.token_hex(8)}"
     inbox = Inbox(
         ports.engine,
         ports.keys,
         ports.custody,
-        now=now,
+        now=ports.now,
         committed=relay.wake,
         urgent=lambda tenant, message: turns.urgent(message, ports.tenants[tenant].languages),
     )
     worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
     sweeper = await _clocks(settings, ports, relay, broker, trail, owner)
     departures = Departures(
-        ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=now
+        ports.engine, ports.trail, crossings.streams(settings), cell=ports.cell, now=ports.now
     )
     probing = _probe(settings, ports, outside)
     running: dict[str, Part] = {
@@ -162,7 +163,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
             key=key,
             cell=ports.cell,
             region=ports.region,
-            now=now,
+            now=ports.now,
         )
     for part in sorted(running.values(), key=lambda part: part is inbox):
         part.start()
@@ -171,13 +172,18 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         tenants={tenant.id: door(tenant) for tenant in settings.tenants},
         inbox=inbox,
         forwards=Forwards(
-            ports.engine, crossings.posts(settings), cell=ports.cell, now=now, wake=departures.wake
+            ports.engine,
+            crossings.posts(settings),
+            cell=ports.cell,
+            now=ports.now,
+            wake=departures.wake,
         ),
         metrics=ports.metrics,
     )
     vitals = _vitals(settings, ports, broker, keyring, ruled, running)
     vitals.warnings = {
         "account_closed": lambda: bool(ports.accounts.faults()),
+        "clocks_disagree": lambda: time.apart is not None,
         "policy_stale": lambda: ruled.age() >= STALE_S,
         "probe_ended": lambda: not probing.alive,
         "processor_suspended": lambda: bool(ports.findings.suspended()),
@@ -203,7 +209,7 @@ async def _clocks(
     return Sweeper(
         ports,
         owner=owner,
-        chores=[relay.forget, erasures.prune, lambda: approvals.forget(ports.engine, now())],
+        chores=[relay.forget, erasures.prune, partial(approvals.forget, ports.engine)],
         noting=noted,
         keeping=keeping.tick if keeping else None,
         erasing=erasures.tick,
@@ -212,7 +218,7 @@ async def _clocks(
 
 async def _parts(
     settings: Settings, outside: Outside, stack: AsyncExitStack
-) -> tuple[Ports, Broker, Relay, Keyring, Rules, Trail]:
+) -> tuple[Ports, Broker, Relay, Keyring, Rules, Trail, Timekeeper]:
     stores.lock(settings.cell.data, stack)
     known = registry(settings)
     ours = [row for row in known if row.region == settings.cell.region]
@@ -222,8 +228,12 @@ async def _parts(
     ruled = await rules(settings, stack, await exits.source_way(settings, egress, stack))
     worker = identities.worker(settings, await exits.vault_mount(settings, egress, stack))
     engine = await stores.database(settings, stack)
+    shelf = stores.shelf(settings)
+    time = times.timekeeper(settings, engine, outside.machine, who=worker, shelf=shelf)
+    await time.agreed()  # what begins now is dated by it
+    now = time.now
     keyring = stores.keyring(settings, worker)
-    keys = stores.keys(settings, engine, keyring)
+    keys = stores.keys(settings, engine, keyring, clock=now)
     objects = await stores.objects(settings)
     settings.refuse_development({"keyring": keyring.name, "objects": objects.name})
     found = await engines(settings, ruled.registry, stack, roots=outside.roots)
@@ -240,12 +250,14 @@ async def _parts(
     custody = Custody(engine, keys, objects, now=now)
     metrics = _metrics(settings, ruled)
     metrics.watch_policy(ruled.age)
+    metrics.watch_clocks(lambda: time.apart.worst_s if time.apart else 0.0)
     decisions = stores.decisions(settings, engine, custody, metrics, stack)
-    trail = await stores.trail(settings, worker, stack)
+    trail = await stores.trail(settings, worker, stack, now)
     ports = Ports(
         region=settings.cell.region,
         cell=settings.cell.id,
         now=now,
+        agreed=time.agreed,
         engine=engine,
         jobs=jobs,
         trail=trail,
@@ -268,14 +280,14 @@ async def _parts(
         tenants={tenant.id: tenant for tenant in settings.tenants},
         assistants=assistants,
         metrics=metrics,
-        findings=await _findings(settings, engine, trail, metrics),
-        accounts=await _accounts(engine, metrics),
+        findings=await _findings(settings, engine, trail, metrics, now),
+        accounts=await _accounts(engine, metrics, now),
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
         egress=egress,
         simulators=exits.simulators(settings),
         erasing=partial(jurisdictions.erases, laws=jurisdictions.load()),
     )
-    return ports, broker, relay, keyring, ruled, trail
+    return ports, broker, relay, keyring, ruled, trail, time
 
 
 def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:
@@ -293,7 +305,8 @@ def _keeping(settings: Settings, ports: Ports, owner: str) -> Keeping | None:
         cell=ports.cell,
         region=ports.region,
         owner=owner,
-        now=now,
+        now=ports.now,
+        agreed=ports.agreed,
         roll_after=timedelta(hours=settings.keys.roll_hours),
         cryptoperiod=timedelta(days=settings.keys.cryptoperiod_days),
     )
@@ -314,14 +327,18 @@ def _erasures(settings: Settings, ports: Ports, broker: Broker) -> Erasures:
 
 
 async def _findings(
-    settings: Settings, engine: AsyncEngine, trail: Trail, metrics: Metrics
+    settings: Settings,
+    engine: AsyncEngine,
+    trail: Trail,
+    metrics: Metrics,
+    now: Callable[[], datetime],
 ) -> Findings:
     found = Findings(engine, trail, metrics, cell=settings.cell.id, now=now)
     await found.load()  # a suspension holds before the first decision
     return found
 
 
-async def _accounts(engine: AsyncEngine, metrics: Metrics) -> Accounts:
+async def _accounts(engine: AsyncEngine, metrics: Metrics, now: Callable[[], datetime]) -> Accounts:
     found = Accounts(engine, metrics, now=now)
     await found.load()
     return found
@@ -336,7 +353,7 @@ def _probe(settings: Settings, ports: Ports, outside: Outside) -> Probe:
         ports.trail,
         cell=ports.cell,
         every_s=settings.probe_every_s,
-        now=now,
+        now=ports.now,
         trust=outside.trust,
     )
 
@@ -396,7 +413,7 @@ def _vitals(
 
     async def decidable() -> bool:
         # A question that the rules deny for lack of facts is still an answer.
-        return not isinstance(await ports.decide(probe(ports.region, now())), Undecided)
+        return not isinstance(await ports.decide(probe(ports.region, ports.now())), Undecided)
 
     # Without the probe notes are answered and touches looked at all the same: it is a warning.
     parts = {name: part for name, part in running.items() if not isinstance(part, Probe)}

@@ -19,10 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import accounts, assistant, db, natsd
 from gateway.accounts import Fault
 from gateway.broker import Broker
-from gateway.compose import egress, engines, identities, privileges, rules, stores
+from gateway.compose import egress, engines, identities, privileges, rules, stores, times
 from gateway.compose.identities import Identity
 from gateway.compose.privileges import Remark
-from gateway.compose.surroundings import now
+from gateway.compose.surroundings import MACHINE, now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.jobs import ACCOUNT, Jobs
 from gateway.sections import Tenant
@@ -66,6 +66,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _accounts(settings)
     yield _tried("egress", lambda: asyncio.run(_egress(settings)))
     yield _tried("keyring", lambda: asyncio.run(_keyring(settings)))
+    yield _tried("clocks", lambda: asyncio.run(_clocks(settings)))
     if settings.services.vault is not None:
         yield from _identities(settings)
     yield _tried("objects", lambda: asyncio.run(_objects(settings)))
@@ -166,6 +167,25 @@ async def _keyring(settings: Settings) -> str:
                 f"{exc} (is the vault up, unsealed, and [services] vault with its login right?)"
             ) from None
     return f"{keyring.name} wraps and unwraps"
+
+
+async def _clocks(settings: Settings) -> str:
+    engine = db.connect(stores.database_url(settings))
+    try:
+        async with _worker(settings) as worker:
+            asked = worker is not None and worker.wrapping() is None
+            time = times.timekeeper(settings, engine, MACHINE, who=worker if asked else None)
+            apart = await time.report()
+    except SQLAlchemyError:
+        return "no gateway has run yet: nothing is known of the time before"
+    finally:
+        await engine.dispose()
+    if apart is not None:
+        raise MissingPartError(
+            f"they differ, and nothing is destroyed meanwhile: {apart.says} (set the wrong one; "
+            "if the wall clock is right, vocustody clock confirm)"
+        )
+    return f"{', '.join(time.asked)} agree" if len(time.asked) > 1 else "the wall clock, alone"
 
 
 @asynccontextmanager

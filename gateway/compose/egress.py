@@ -26,9 +26,11 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from gateway import addresses, log
+from gateway.compose.surroundings import MACHINE
 from gateway.errors import MissingPartError, SettingsError
 from gateway.sections import Tenant
 from gateway.settings import Settings
+from gateway.timekeeping import Machine
 from policy.fetch import Way, straight
 from residency import egress as rules
 from residency.control import Control, RemoteEgress
@@ -50,12 +52,14 @@ class Outside:
     """
     The world as a cell meets it: names, sockets, and who may vouch for a vendor (PEM *roots*).
 
-    *roots* None leaves each client its own: the system's, or those it ships with.
+    *roots* None leaves each client its own: the system's, or those it ships with. *machine* has
+    the clocks.
     """
 
     resolve: Resolve = lookup
     connect: Connect = asyncio.open_connection
     roots: bytes | None = None
+    machine: Machine = MACHINE
 
     @property
     def trust(self) -> ssl.SSLContext | None:

@@ -8,6 +8,7 @@ opens once, and a login serves keyring and log alike.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from gateway.sections import AppRole, Kubernetes, Vault
 from gateway.settings import Settings
 from vault.errors import KeyringError
 from vault.keyrings import credentials, policies
-from vault.keyrings.client import Transit, connect
+from vault.keyrings.client import Transit, connect, server_time
 from vault.keyrings.login import Credentials, Login
 from vault.keyrings.policies import Who
 
@@ -74,6 +75,10 @@ class Identity:
         token = _secret(self.way.wrapped_secret_id_file.path)
         client = connect(self.vault.url, ca=self.vault.ca, route=self.route)
         return partial(credentials.check, client, token, self.way.mount)
+
+    def server_time(self) -> datetime:
+        """Return what time it is to the key service; raise `KeyringError` if it does not say."""
+        return server_time(connect(self.vault.url, ca=self.vault.ca, route=self.route))
 
     def signing_token(self) -> str:
         """Return the token in force, or raise what the log's own errors are."""

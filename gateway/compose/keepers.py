@@ -12,12 +12,13 @@ from typing import Any
 import requests
 
 from gateway import keeper, log
-from gateway.compose import identities, stores
-from gateway.compose.surroundings import now
+from gateway.compose import identities, stores, times
+from gateway.compose.surroundings import MACHINE, now
 from gateway.errors import MissingPartError
 from gateway.keeper import Report, Watchdog
 from gateway.keeping import Keeping
 from gateway.settings import Settings
+from gateway.timekeeping import Machine
 from vault import inventory
 from vault.errors import KeyringError
 from vault.keyrings.transit_keeper import TransitKeeper
@@ -38,15 +39,18 @@ class Kept:
 
 
 @asynccontextmanager
-async def kept(settings: Settings) -> AsyncIterator[Kept]:
-    """Build the keeper of the cell that *settings* describe."""
+async def kept(settings: Settings, machine: Machine = MACHINE) -> AsyncIterator[Kept]:
+    """Build the keeper of the cell that *settings* describe; it reads the clocks itself."""
     async with AsyncExitStack() as stack:
         engine = stores.existing_database(settings)
         stack.push_async_callback(engine.dispose)
         who = identities.keeper(settings, _directly)
         # Without the keeper's credentials it watches the clocks, and signs as the cell.
         signs = who or identities.worker(settings, _directly)
-        trail = await stores.keeper_trail(settings, signs, stack)
+        shelf = stores.keeper_shelf(settings)
+        time = times.timekeeper(settings, engine, machine, who=signs, shelf=shelf)
+        await time.agreed()
+        trail = await stores.keeper_trail(settings, signs, stack, time.now)
         cell, owner = settings.cell, f"keeper/{secrets.token_hex(8)}"
         watchdog = Watchdog(
             engine,
@@ -54,7 +58,8 @@ async def kept(settings: Settings) -> AsyncIterator[Kept]:
             cell=cell.id,
             region=cell.region,
             owner=owner,
-            now=now,
+            now=time.now,
+            clocks_apart=time.report,
             decisions_for=timedelta(days=settings.decisions.kept_days),
             every=timedelta(minutes=settings.keeper.every_minutes),
         )
@@ -69,7 +74,8 @@ async def kept(settings: Settings) -> AsyncIterator[Kept]:
                 cell=cell.id,
                 region=cell.region,
                 owner=owner,
-                now=now,
+                now=time.now,
+                agreed=time.agreed,
                 roll_after=timedelta(hours=settings.keys.roll_hours),
                 cryptoperiod=timedelta(days=settings.keys.cryptoperiod_days),
             )

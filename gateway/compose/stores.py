@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vault.objects.s3 import S3Objects
 
 CHILD_TICK_S = 0.5
+Clock = Callable[[], datetime]
 
 
 def lock(data: Path, stack: AsyncExitStack) -> None:
@@ -105,16 +106,24 @@ def keyring(settings: Settings, worker: Identity | None) -> Keyring:
     return TransitKeyring(worker.transit())
 
 
-def keys(settings: Settings, engine: AsyncEngine, wrapped_by: Keyring) -> Keys:
+def keys(
+    settings: Settings,
+    engine: AsyncEngine,
+    wrapped_by: Keyring,
+    *,
+    clock: Clock = now,
+    replaced: Callable[[str, str], None] | None = None,
+) -> Keys:
     """Return the cell's keys; a tenant with buckets of its own has its people's keys in them."""
     return Keys(
         engine,
         wrapped_by,
         region=settings.cell.region,
-        now=now,
+        now=clock,
         buckets=settings.keys.buckets,
         own={each.id: each.key_buckets for each in settings.tenants if each.key_buckets},
         owner=partial(subjects.owner_of, engine),
+        replaced=replaced or _replaced,
     )
 
 
@@ -125,14 +134,20 @@ def keeper(settings: Settings, keeping: Identity | None) -> Keeper | None:
     return TransitKeeper(keeping.transit()) if keeping is not None else None
 
 
-async def keeper_trail(settings: Settings, who: Identity | None, stack: AsyncExitStack) -> Trail:
+def _replaced(lost: str, instead: str) -> None:
+    log.get().error("key.replaced", kind=lost, state=instead)
+
+
+async def keeper_trail(
+    settings: Settings, who: Identity | None, stack: AsyncExitStack, clock: Clock
+) -> Trail:
     """Open the keeper's own log, signed by its own key, which *who* may sign with."""
     signer: Signer
     if who is None:
         signer = LocalSigner.open(settings.cell.data / "keeper-signing-key.pem")
     else:
         signer = await _transit_signer(settings, Who.KEEPER, who)
-    opened = await Trail.open(keeper_shelf(settings), signer, now)
+    opened = await Trail.open(keeper_shelf(settings), signer, clock)
     stack.push_async_callback(opened.close)
     return opened
 
@@ -182,14 +197,16 @@ def bucket(settings: Settings) -> "S3Objects":
     )
 
 
-async def trail(settings: Settings, worker: Identity | None, stack: AsyncExitStack) -> Trail:
+async def trail(
+    settings: Settings, worker: Identity | None, stack: AsyncExitStack, clock: Clock
+) -> Trail:
     """Open the audit trail of the cell's region, signed by *worker*'s key, else by a local one."""
     signer: Signer
     if worker is None:
         signer = LocalSigner.open(settings.cell.data / "audit-signing-key.pem")
     else:
         signer = await _transit_signer(settings, Who.WORKER, worker)
-    opened = await Trail.open(shelf(settings), signer, now)
+    opened = await Trail.open(shelf(settings), signer, clock)
     stack.push_async_callback(opened.close)
     return opened
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.errors import MissingPartError
+from gateway.timekeeping import Machine
 
 CONFIG = "VOCUSTODY_CONFIG"
 CRASH_AT = "VOCUSTODY_CRASH_AT"
@@ -13,6 +14,10 @@ CRASH_AT = "VOCUSTODY_CRASH_AT"
 def now() -> datetime:
     """Return the time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+MACHINE = Machine(wall=now)
+"""The clocks of this machine."""
 
 
 def config_path(given: Path | None) -> Path:

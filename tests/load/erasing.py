@@ -21,6 +21,7 @@ from load.figures import Aim, Section, figure, percentile
 from load.town import TENANT, Town, scripted, town
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 
 from gateway import db, erasure, settings
 from gateway.compose import access
@@ -220,7 +221,7 @@ async def _swept(directory: Path, count: int) -> tuple[float, float]:
         await _planted(engine, directory / "objects", count)
         began = time.perf_counter()
         done = 0
-        while gone := await retention.sweep(NOON, custody, owner="bench", limit=PAGE):
+        while gone := await retention.sweep(agreed(NOON), custody, owner="bench", limit=PAGE):
             done += len(gone)
         if done != count:
             raise RuntimeError(f"{done} of {count} artifacts were swept")

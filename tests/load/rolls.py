@@ -20,6 +20,7 @@ from load.figures import Section, figure
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support import postgres
+from support.agreeing import agreed
 from support.openbao_raft import RaftBao
 
 from gateway import db
@@ -135,6 +136,7 @@ async def _roll(
         keeper,
         objects,
         kek,
+        agreed(_now()),
         now=_now,
         reached=lambda step: took.setdefault(step, time.perf_counter() - began) and None,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 from support.custody import Clock, FaultyObjects, label
 from support.openbao_raft import RaftBao
 
@@ -94,7 +95,13 @@ class World:
                 raise KilledError(step)
 
         return await roll.roll(
-            self.engine, self.keeper, self.objects, kek, now=self.clock, reached=reached
+            self.engine,
+            self.keeper,
+            self.objects,
+            kek,
+            agreed(self.clock()),
+            now=self.clock,
+            reached=reached,
         )
 
     async def heal(self) -> list[str]:

@@ -45,6 +45,7 @@ from gateway.relay import Relay
 from gateway.schema import jobs as jobs_table
 from gateway.settings import Tenant
 from gateway.slots import URGENT, Share, Slots
+from gateway.timekeeping import Timekeeper
 from gateway.whatsapp.media import Media
 from gateway.whatsapp.payload import Content, Identity, Message, Parsed, Status, Text, VoiceNote
 from gateway.whatsapp.send import Graph
@@ -165,6 +166,7 @@ class Desk:
     world: GraphWorld
     line: Line
     clock: Clock
+    time: Timekeeper
     ada: Person
     inbox: Inbox
     trail: StrictTrail
@@ -349,8 +351,10 @@ async def _open(
 ) -> Desk:
     line = next(iter(world.lines.values()))
     line.statuses = ()
-    keys = Keys(engine, LocalKeyring(directory / "keys"), region=REGION, now=clock)
-    custody = Custody(engine, keys, LocalObjects(directory / "objects"), now=clock)
+    time = Timekeeper(engine, clock.machine())
+    now = clock.work = time.now
+    keys = Keys(engine, LocalKeyring(directory / "keys"), region=REGION, now=now)
+    custody = Custody(engine, keys, LocalObjects(directory / "objects"), now=now)
     strict = StrictTrail(trail)
     rules = EmbeddedEngine(bundle)
     stack.push_async_callback(rules.aclose)
@@ -366,7 +370,7 @@ async def _open(
         return await decide.decide(question, rules, facts=bundle.facts, deadline_s=10, kept=kept)
 
     async def ask_access(request: Request, approvals: Sequence[Approval] = ()) -> Verdict:
-        at = int(clock().timestamp())
+        at = int(now().timestamp())
         return await access.verdict(
             request, rules, facts=bundle.facts, now=at, approvals=approvals, deadline_s=10
         )
@@ -385,9 +389,10 @@ async def _open(
     ports = Ports(
         region=REGION,
         cell="eu-1",
-        now=clock,
+        now=now,
+        agreed=time.agreed,
         engine=engine,
-        jobs=Jobs(engine, now=clock, woken=wake),
+        jobs=Jobs(engine, now=now, woken=wake),
         trail=strict,
         custody=custody,
         keys=keys,
@@ -407,13 +412,13 @@ async def _open(
         tenants={TENANT: tenant},
         assistants={TENANT: assistant.load(None, languages=tenant.languages)},
         metrics=metrics,
-        findings=Findings(engine, trail, metrics, cell="cell-1", now=clock),
-        accounts=Accounts(engine, metrics, now=clock),
+        findings=Findings(engine, trail, metrics, cell="cell-1", now=now),
+        accounts=Accounts(engine, metrics, now=now),
         unknown_grace_s=GRACE_S,
         egress=broker,
         simulators=(world.url.removeprefix("http://"),),
     )
-    inbox = Inbox(engine, keys, custody, now=clock, committed=wake, urgent=_urgent)
+    inbox = Inbox(engine, keys, custody, now=now, committed=wake, urgent=_urgent)
     inbox.start()
     stack.push_async_callback(inbox.aclose)
     return Desk(
@@ -421,6 +426,7 @@ async def _open(
         world=world,
         line=line,
         clock=clock,
+        time=time,
         ada=world.person(PHONE, line=line),
         inbox=inbox,
         trail=strict,
@@ -447,7 +453,7 @@ async def broker(nats_url: str) -> AsyncIterator[Broker]:
 @asynccontextmanager
 async def working(desk: Desk, broker: Broker, *, concurrency: int = 4) -> AsyncIterator[Worker]:
     """Have a worker work for as long as the block lasts."""
-    relay = Relay(desk.ports.engine, broker, desk.ports.jobs, now=desk.clock)
+    relay = Relay(desk.ports.engine, broker, desk.ports.jobs, now=desk.ports.now)
     worker = Worker(desk.ports, broker, owner="w1", slots=slots(concurrency))
     desk.wakers.append(relay.wake)
     relay.start()

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, Table, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed, agreeing
 from support.desk import ROWS, TENANT
 from support.erasing import HORIZONS
 from support.gateway import Clock
@@ -147,6 +148,7 @@ class Drill:
             region=REGION,
             owner=secrets.token_hex(4),
             now=self.clock,
+            agreed=agreeing(self.clock),
             roll_after=timedelta(hours=24),
             cryptoperiod=timedelta(days=3650),
         )
@@ -165,7 +167,12 @@ class Drill:
         keeper = TransitKeeper(self.transit)
         for number in range(BUCKETS):
             await roll.roll(
-                self.engine, keeper, self.objects, f"subjects-{number:04d}", now=self.clock
+                self.engine,
+                keeper,
+                self.objects,
+                f"subjects-{number:04d}",
+                agreed(self.clock()),
+                now=self.clock,
             )
 
     async def erase(self) -> None:
@@ -351,6 +358,7 @@ def ports_of(
         region=REGION,
         cell=CELL,
         now=clock,
+        agreed=agreeing(clock),
         engine=engine,
         jobs=Jobs(engine, now=clock, woken=lambda _woken: None),
         trail=trail,

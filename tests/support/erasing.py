@@ -81,6 +81,7 @@ def eraser_of(desk: Desk) -> Eraser:
         region=ports.region,
         owner="keeper",
         now=ports.now,
+        agreed=ports.agreed,
         roll_after=timedelta(hours=24),
         cryptoperiod=timedelta(days=90),
     )

@@ -9,6 +9,7 @@ One identity's requests to the transit engine of OpenBao or Vault.
 
 import queue
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,7 @@ from vault.ports import KEK_NAME
 MOST_ITEMS = 240
 TIMEOUT_S = 3.0
 SESSIONS = 4
+HEALTH = "sys/health"
 Answer = dict[str, Any] | requests.Response
 
 
@@ -100,6 +102,15 @@ def ask(
     if not isinstance(answer, dict | requests.Response):
         raise KeyringError(f"{path}: the answer is not understood")
     return answer
+
+
+def server_time(client: hvac.Client) -> datetime:
+    """Return what time it is to the server, standby or not; `KeyringError` if it does not say."""
+    answer = ask(client, "get", f"{HEALTH}?standbyok=true&perfstandbyok=true", None, token="")
+    said = answer.get("server_time_utc") if isinstance(answer, dict) else None
+    if not isinstance(said, int):
+        raise KeyringError(f"{HEALTH}: it does not say what time it is")
+    return datetime.fromtimestamp(said, UTC)
 
 
 def _forbidden(answer: Answer) -> bool:

@@ -228,6 +228,14 @@ def _gateway() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "agreed_times",
+        sa.Column("boot", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("counted", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.String(length=64), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("boot"),
+    )
+    op.create_table(
         "relay",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("job", sa.String(length=34), nullable=False),

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.admin import Office
+from support.agreeing import agreed
 from support.desk import TENANT, Desk
 
 from gateway import approvals
@@ -139,12 +140,12 @@ async def test_what_ended_long_ago_is_forgotten(desk: Desk) -> None:
     """The log has it; the table is no archive of who wanted what."""
     await approved(desk, await asked(desk), "approver")
     desk.clock.move(timedelta(days=31).total_seconds() - 1)
-    await approvals.forget(desk.ports.engine, desk.clock())
+    await approvals.forget(desk.ports.engine, agreed(desk.clock()))
     kept = len(await desk.rows(access_requests))
     desk.clock.move(2)
     fresh = await approved(desk, await asked(desk), "approver-two")
 
-    await approvals.forget(desk.ports.engine, desk.clock())
+    await approvals.forget(desk.ports.engine, agreed(desk.clock()))
 
     assert kept == 1
     assert [row.id for row in await desk.rows(access_requests)] == [fresh.id]

@@ -15,6 +15,7 @@ from audit.errors import AppendError
 from gateway import settings
 from gateway.compose import identities, keepers, stores
 from gateway.compose.identities import Identity
+from gateway.compose.surroundings import now
 from gateway.errors import MissingPartError
 from gateway.sections import Kubernetes
 from gateway.settings import Settings
@@ -75,7 +76,7 @@ async def test_keyring_and_log_share_one_login(
 
     async with AsyncExitStack() as stack:
         await stores.keyring(found, who).ready()
-        trail = await stores.trail(found, who, stack)
+        trail = await stores.trail(found, who, stack, now)
         await stores.keyring(found, who).ready()
 
     assert trail is not None

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.agreeing import agreeing
 from support.desk import TENANT
 from support.drill import Someone, erasures_of, memory_of, ports_of, speaks
 from support.gateway import Clock
@@ -162,6 +163,7 @@ class Histories(RuleBasedStateMachine):
         keeping = Keeping(
             self.ports.engine, LocalKeeper(self.home / "keys"), self.ports.custody.objects,
             self.trail.append, cell="eu-1", region="eu-central", owner="keeper", now=self.clock,
+            agreed=agreeing(self.clock),
             roll_after=timedelta(hours=24),
             cryptoperiod=timedelta(days=3650),
         )  # fmt: skip

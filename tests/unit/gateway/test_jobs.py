@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 from support.gateway import Clock
 
 from gateway.errors import LeaseLostError
@@ -255,7 +256,7 @@ async def test_stale_parked_notes_end(world: World) -> None:
     await world.jobs.park(await world.claim("old"), "consent.missing")
     world.clock.move(7 * 86_400)
 
-    ended = await world.jobs.discard_stale(parked_for=timedelta(days=6))
+    ended = await world.jobs.discard_stale(timedelta(days=6), agreed(world.clock()))
 
     assert ended == [("old", "a_old", "t")]
     assert await world.state("old") == "refused"

@@ -32,6 +32,7 @@ def watchdog(desk: Desk, said: list[Event]) -> Watchdog:
         region="eu-central-1",
         owner="keeper/1",
         now=desk.ports.now,
+        clocks_apart=desk.time.report,
         decisions_for=timedelta(days=90),
         every=HOUR,
     )

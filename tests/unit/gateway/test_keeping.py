@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
+from support.agreeing import AFTER, agreeing
 from support.custody import Clock, FaultyObjects, label
 
 from audit.errors import AppendError
@@ -74,6 +75,7 @@ class Desk:
             region="eu-central-1",
             owner=owner,
             now=self.clock,
+            agreed=agreeing(self.clock),
             roll_after=DAY,
             cryptoperiod=90 * DAY,
         )
@@ -97,7 +99,7 @@ async def test_the_kek_of_a_destroyed_epoch_is_destroyed(desk: Desk) -> None:
     await desk.keys.artifact_key(label(), HOUR, create=True)
     async with desk.engine.connect() as connection:
         backup = (await connection.execute(select(epoch_keys))).one()
-    await desk.keys.destroy_epoch(HOUR)
+    await desk.keys.destroy_epoch(HOUR, AFTER)
     assert HOUR in await desk.names()
 
     await desk.keeping().tick()
@@ -117,7 +119,7 @@ async def test_the_kek_of_a_destroyed_epoch_is_destroyed(desk: Desk) -> None:
 async def test_a_service_that_is_away_makes_it_late_not_lost(desk: Desk) -> None:
     """The row of what is to end stays until it has ended."""
     await desk.keys.artifact_key(label(), HOUR, create=True)
-    await desk.keys.destroy_epoch(HOUR)
+    await desk.keys.destroy_epoch(HOUR, AFTER)
     desk.keeper.away = True
     await desk.keeping().tick()
     assert desk.said == []
@@ -168,7 +170,7 @@ async def test_one_process_at_a_time_keeps(desk: Desk) -> None:
     """Two that roll one bucket at once would rotate it twice."""
     await desk.keeping("k1").tick()
     await desk.keys.artifact_key(label(), HOUR, create=True)
-    await desk.keys.destroy_epoch(HOUR)
+    await desk.keys.destroy_epoch(HOUR, AFTER)
 
     await desk.keeping("k2").tick()
     assert desk.said == []
@@ -229,7 +231,7 @@ async def test_a_destroyed_kek_leaves_no_sheet_and_no_roll_behind(desk: Desk) ->
     async with desk.engine.begin() as tx:
         begun = {"began_at": 1, "least": 3}
         await tx.execute(update(buckets).where(buckets.c.kek == "txt-202611").values(begun))
-    await desk.keys.destroy_epoch("txt-202611")
+    await desk.keys.destroy_epoch("txt-202611", AFTER)
 
     await keeping.tick()
 

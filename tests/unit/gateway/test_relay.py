@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import func, select
+from support.agreeing import agreed
 from support.desk import Desk, until, working
 
 from gateway import crashpoint
@@ -141,7 +142,7 @@ async def test_old_rows_go_and_waiting_ones_stay(desk: Desk, relay: Relay) -> No
     await desk.hear(Text(body="two"))
     desk.clock.move(KEEP.total_seconds() + 1)
 
-    await relay.forget()
+    await relay.forget(agreed(desk.clock()))
 
     assert len(await desk.rows(table)) == await unpublished(desk) == 1
 

@@ -1,10 +1,13 @@
 """A no that a restored database forgot comes back from the log, before anybody is served."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import delete
 from support.desk import TENANT, Desk
 from support.erasing import Eraser
 
+from audit.model import Event, EventType
 from gateway import restored, turns
 from gateway.erasure import Scope
 from gateway.jobs import State
@@ -50,6 +53,23 @@ async def test_a_withdrawal_survives_a_restore(desk: Desk) -> None:
 
     assert await state(desk, subject) is ConsentState.WITHDRAWN
     assert await restored.recall(desk.ports, desk.trail.inner) == 0
+
+
+@pytest.mark.anyio
+async def test_a_log_of_the_future_hides_no_withdrawal(desk: Desk) -> None:
+    """Under a wrong clock a log of 2027 was begun: "the newest" was none of today's ever after."""
+    ahead = desk.clock() + timedelta(days=400)
+    desk.clock.work = lambda: ahead
+    event = Event(id="e1", type=EventType.RETENTION_CHECKED, at=ahead, tenant="eu-1")
+    await desk.trail.append(event)
+    desk.clock.work = desk.time.now
+
+    subject = await withdrew(desk)
+    await yesterday(desk)
+
+    assert len(desk.trail.inner.quarters()) == 2
+    assert await restored.recall(desk.ports, desk.trail.inner) == 1
+    assert await state(desk, subject) is ConsentState.WITHDRAWN
 
 
 @pytest.mark.anyio

@@ -25,6 +25,7 @@ from gateway.session import Memory
 from gateway.sweeper import MEMORY_FOR, PARKED_FOR, REMEMBERED_FOR, Sweeper
 from gateway.whatsapp.payload import Text
 from policy.model import Stage
+from vault.agreed_time import AgreedTime
 from vault.errors import GoneError
 from vault.model import Kind as Artifact
 
@@ -268,12 +269,12 @@ async def test_the_hourly_chores_are_done(desk: Desk) -> None:
     """The relay's own rows go through the same tick."""
     done = []
 
-    async def chore() -> None:
-        done.append(True)
+    async def chore(time: AgreedTime) -> None:
+        done.append(time.at)
 
     await Sweeper(desk.ports, owner="eu-1/aa", chores=[chore]).forget()
 
-    assert done == [True]
+    assert done == [desk.clock()]
 
 
 @pytest.mark.anyio

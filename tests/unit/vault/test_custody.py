@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import AFTER, agreed
 from support.custody import START, Clock, FaultyObjects, label
 
 from gateway import db
@@ -298,7 +299,7 @@ async def test_a_put_that_never_came_back_is_swept(
         await custody.put(NOTE, label(), DUE)
 
     vault_clock.pass_by(hours=6)
-    stones = await clocks.sweep(vault_clock(), custody, owner="w1")
+    stones = await clocks.sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert [stone.label for stone in stones] == [label()]
     assert await objects.names() == []
@@ -422,7 +423,7 @@ async def test_an_epoch_that_closes_meanwhile_refuses_the_artifact(
     keys = Keys(tables, keyring, region="eu-central-1", now=vault_clock)
     custody = Custody(tables, keys, objects, now=vault_clock)
     await custody.put(NOTE, label(), DUE)
-    await other.destroy_epoch("raw-2026112214")
+    await other.destroy_epoch("raw-2026112214", AFTER)
 
     with pytest.raises(CustodyError, match="closed"):
         await custody.put(NOTE, label("a2"), DUE)
@@ -697,7 +698,7 @@ async def test_nothing_is_ever_on_disk_in_clear(
         await custody.put(canary, label("a2"), DUE)
     before = traces(canary, tmp_path)
     vault_clock.pass_by(hours=6)
-    await clocks.sweep(vault_clock(), custody, owner="w1")
+    await clocks.sweep(agreed(vault_clock()), custody, owner="w1")
 
     after = traces(canary, tmp_path)
 

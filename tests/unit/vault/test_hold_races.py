@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from support.agreeing import agreed
 from support.custody import START, Clock, label
 from support.postgres import Postgres
 
@@ -139,7 +140,7 @@ async def test_a_thousand_holds_against_deletions(sides: Sides) -> None:
             due: object = due, artifact: object = artifact, refused: list[bool] = refused
         ) -> None:
             if due != LATER:
-                refused.append(not await sweep(due, sides.ender, owner="w2"))  # type: ignore[arg-type]
+                refused.append(not await sweep(agreed(due), sides.ender, owner="w2"))  # type: ignore[arg-type]
                 return
             try:
                 await sides.ender.destroy(artifact, reason="erasure")  # type: ignore[arg-type]
@@ -239,7 +240,7 @@ async def test_a_hold_ends_after_what_is_being_stored_for_it(
     async def then_end() -> None:
         for _ in range(4):  # the second time with a copy
             await looked.acquire()
-        await holds.end_due(sides.holder.engine, sides.clock.at + timedelta(hours=24))
+        await holds.end_due(sides.holder.engine, agreed(sides.clock.at + timedelta(hours=24)))
 
     await asyncio.gather(sides.ender.put(NOTE, label("a1"), START + DAY), then_end())
 
@@ -275,7 +276,7 @@ async def test_a_hold_that_ends_while_something_is_stored_keeps_nothing(sides: S
         hold = order(sides.clock, number, subjects=(subject,))
         await holds.propose(sides.holder, hold)
         stored = sides.ender.put(NOTE, label(name, subject=subject), START + DAY)
-        lapsed = holds.end_due(sides.holder.engine, sides.clock.at + timedelta(hours=24))
+        lapsed = holds.end_due(sides.holder.engine, agreed(sides.clock.at + timedelta(hours=24)))
 
         await sides.race(lapsed, stored)
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 from support.custody import START, Clock, FaultyObjects, label
 
 from vault import held, holds, orders
@@ -102,7 +103,7 @@ async def test_one_deleted_key_ends_an_hour_for_all_but_the_held(
     vault_clock.at = DUE
     custody.objects.fail_before.add("delete")  # type: ignore[attr-defined]
 
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     await LocalKeeper(keyring._keks._path).destroy("raw-2026112214")
 
     backup = WrappedKey(kek=wrapped.kek, version=wrapped.version, ciphertext=wrapped.ciphertext)
@@ -150,7 +151,7 @@ async def test_a_proposal_stops_clocks_and_neither_opens_nor_closes(
     with pytest.raises(HoldError, match="not placed"):
         await holds.read(custody, hold.id, "a1")
     vault_clock.at = DUE
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     with pytest.raises(GoneError):  # its time is over: stopped is not prolonged
         await custody.open(artifact)
 
@@ -170,10 +171,10 @@ async def test_a_proposal_lapses_after_a_day_and_cannot_be_made_again(
     with pytest.raises(HoldError, match="not any more"):
         await holds.place(custody.engine, hold.id, by="p_2", at=vault_clock())
 
-    ended = await holds.end_due(custody.engine, vault_clock())
+    ended = await holds.end_due(custody.engine, agreed(vault_clock()))
 
     assert ended == [hold.id]
-    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+    assert len(await sweep(agreed(vault_clock()), custody, owner="w1")) == 1
     found = await orders.find(custody.engine, hold.id)
     assert found is not None
     assert (found.state, found.ended) == (HoldState.ENDED, Ended.LAPSED)
@@ -207,17 +208,17 @@ async def test_the_end_of_a_hold_restarts_the_clock_at_once(
     await custody.put(NOTE, label(), DUE)
     hold = await placed(custody, "a1", until=START + timedelta(days=2))
     vault_clock.at = START + timedelta(days=2)
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
 
     if how == "released":
         await let_go(custody, hold)
     else:
-        assert await holds.end_due(custody.engine, vault_clock()) == [hold.id]
+        assert await holds.end_due(custody.engine, agreed(vault_clock())) == [hold.id]
 
     assert await clock_of(custody.engine, "a1") == (None, int(DUE.timestamp()))
     assert await overdue(vault_clock(), custody.engine) == 0  # late from its end on
     vault_clock.pass_by(seconds=5)
-    [stone] = await sweep(vault_clock(), custody, owner="w1")
+    [stone] = await sweep(agreed(vault_clock()), custody, owner="w1")
     assert (stone.due, stone.late_seconds) == (DUE, 5)
     assert await count(custody.engine, copies) == 0
     async with custody.engine.connect() as connection:
@@ -241,7 +242,7 @@ async def test_a_sweep_that_met_a_hold_does_not_put_off_what_comes_after_it(
 
     await let_go(custody, hold)
 
-    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+    assert len(await sweep(agreed(vault_clock()), custody, owner="w1")) == 1
 
 
 @pytest.mark.anyio
@@ -318,7 +319,7 @@ async def test_two_cases_keep_one_artifact_each_by_its_own_copy(
     await holds.place(custody.engine, two.id, by="p_3", at=vault_clock())
     assert await custody.closed(["a1"])
     assert await holds.read(custody, two.id, "a1") == NOTE
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
 
 
 @pytest.mark.anyio
@@ -358,7 +359,7 @@ async def test_a_hold_follows_another_after_the_erasure(
     first = await placed(custody, "a1")
     await custody.keys.destroy_subject("s1")
     vault_clock.at = DUE + timedelta(days=30)
-    await sweep(vault_clock(), custody, owner="w1")
+    await sweep(agreed(vault_clock()), custody, owner="w1")
 
     second = await placed(custody, "a1", until=UNTIL + timedelta(days=90))
     await let_go(custody, first)
@@ -454,9 +455,9 @@ async def test_a_proposal_that_died_while_opening_is_ended_with_what_it_took(
     assert (await clock_of(custody.engine, "a1"))[0] == hold.id
     vault_clock.pass_by(hours=24)
 
-    assert await holds.end_due(custody.engine, vault_clock()) == [hold.id]
+    assert await holds.end_due(custody.engine, agreed(vault_clock())) == [hold.id]
 
-    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+    assert len(await sweep(agreed(vault_clock()), custody, owner="w1")) == 1
     with pytest.raises(HoldError, match="over"):
         await holds.propose(custody, hold)
 
@@ -515,9 +516,9 @@ async def test_two_people_place_a_hold_and_two_release_it(custody: Custody) -> N
     assert (found.placed_by, found.approved_by) == ("p_1", "p_2")
     assert (found.release_by, found.released_by, found.ended) == ("p_2", "p_1", Ended.RELEASED)
     assert found.scope == hold.scope
-    assert not await holds.end(custody.engine, hold.id, Ended.EXPIRED, at=at)
+    assert not await holds.end(custody.engine, hold.id, Ended.EXPIRED, agreed(at))
     with pytest.raises(HoldError, match="no such"):
-        await holds.end(custody.engine, "h_none", Ended.EXPIRED, at=at)
+        await holds.end(custody.engine, "h_none", Ended.EXPIRED, agreed(at))
 
 
 @pytest.mark.parametrize(
@@ -664,7 +665,7 @@ async def _replay(
         if step == "due":
             over, clock.at = True, due
         custody = cold(custody, keyring)
-        await sweep(clock(), custody, owner="w1")
+        await sweep(agreed(clock()), custody, owner="w1")
         gone = (erased or over) and not kept
         assert (await custody.describe(name) is None) == gone, (steps, step)
         if kept and is_placed:
@@ -674,8 +675,8 @@ async def _replay(
             with pytest.raises((GoneError, HeldError)):
                 await custody.open(artifact)
     clock.at = due + timedelta(days=1)
-    await holds.end_due(custody.engine, clock())
-    await sweep(clock(), custody, owner="w1")
+    await holds.end_due(custody.engine, agreed(clock()))
+    await sweep(agreed(clock()), custody, owner="w1")
     assert await custody.describe(name) is None, (steps, ended)
     async with custody.engine.connect() as connection:
         one = select(artifacts.c.state).where(artifacts.c.id == name)

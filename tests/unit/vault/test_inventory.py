@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import AFTER
 from support.custody import START, Clock, label
 
 from vault import inventory
@@ -99,7 +100,7 @@ async def test_it_is_counted_what_hangs_on_a_kek(
         await keys.artifact_key(label(subject=subject), "raw-2026112214", create=True)
     await keys.artifact_key(label(), "raw-2026112215", create=True)
     await keys.destroy_subject("s2")
-    await keys.destroy_epoch("raw-2026112215")
+    await keys.destroy_epoch("raw-2026112215", AFTER)
 
     known = await inventory.expected(tables)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import AFTER
 from support.custody import START, Clock, label
 
 from vault.epochs import epoch_end, epoch_of
@@ -196,7 +197,7 @@ async def test_a_destroyed_epoch_stays_destroyed(
     """Nobody makes that hour's key again, and its KEK is named for the keeper to destroy."""
     await keys.artifact_key(label(), HOUR, create=True)
 
-    await keys.destroy_epoch(HOUR)
+    await keys.destroy_epoch(HOUR, AFTER)
 
     with pytest.raises(GoneError):
         await fresh(tables, keyring, vault_clock).artifact_key(label(), HOUR, create=True)
@@ -224,7 +225,7 @@ async def test_a_destroyed_named_key_stays_destroyed(keys: Keys) -> None:
     """Yesterday's intake key dies with yesterday's sealed bodies."""
     await keys.named("intake-20261121")
 
-    await keys.destroy_named("intake-20261121")
+    await keys.destroy_day("intake-20261121", AFTER)
 
     with pytest.raises(GoneError):
         await keys.named("intake-20261121")

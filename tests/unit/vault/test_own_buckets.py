@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 from support.custody import Clock
 
 from vault import roll
@@ -88,7 +89,7 @@ async def test_no_key_is_made_in_a_bucket_that_ends(
     class Slow(LocalKeyring):
         async def wrap(self, kek: str, key: bytes) -> WrappedKey:
             made = await super().wrap(kek, key)
-            assert await roll.end_if_empty(keys._engine, kek, vault_clock())
+            assert await roll.end_if_empty(keys._engine, kek, agreed(vault_clock()))
             return made
 
     home: Path = keyring._keks._path

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support import roles
+from support.agreeing import agreed
 from support.custody import Clock, FaultyObjects, label
 from support.openbao_raft import RaftBao
 
@@ -232,7 +233,9 @@ async def test_a_region_works_within_these_policies(
     assert await custody.open(kept) == b"OggS"
     await keys.destroy_subject("s2")
     vault_clock.pass_by(seconds=1)
-    rolled = await roll.roll(tables, keeper, objects, row.kek, now=vault_clock)
+    rolled = await roll.roll(
+        tables, keeper, objects, row.kek, agreed(vault_clock()), now=vault_clock
+    )
     await keeper.destroy(kept.epoch)
 
     assert (rolled.rows, rolled.lost) == (1, 0)

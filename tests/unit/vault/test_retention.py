@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 from support.custody import START, Clock, FaultyObjects, label
 
 from gateway import db
@@ -42,15 +43,15 @@ async def test_only_what_is_due_is_destroyed(custody: Custody, vault_clock: Cloc
     """A sweep too early destroys somebody's answer; too late breaks the promise."""
     soon = await custody.put(NOTE, label("a1"), DUE)
     later = await custody.put(NOTE, label("a2"), DUE + timedelta(hours=1))
-    assert await sweep(DUE - timedelta(seconds=1), custody, owner="w1") == []
+    assert await sweep(agreed(DUE - timedelta(seconds=1)), custody, owner="w1") == []
     vault_clock.at = DUE
 
-    stones = await sweep(vault_clock(), custody, owner="w1")
+    stones = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert [stone.label for stone in stones] == [soon.label]
     assert stones[0].reason == "retention.expired"
     assert await custody.open(later) == NOTE
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
 
 
 @pytest.mark.anyio
@@ -62,7 +63,7 @@ async def test_two_days_of_downtime_are_made_up_and_said(
     vault_clock.at = DUE + timedelta(hours=48)
     assert await overdue(vault_clock(), custody.engine) == 48 * 3600
 
-    [stone] = await sweep(vault_clock(), custody, owner="w1")
+    [stone] = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert (stone.late_seconds, stone.due) == (48 * 3600, DUE)
     assert await overdue(vault_clock(), custody.engine) == 0
@@ -79,7 +80,7 @@ async def test_two_sweepers_share_the_work(
     vault_clock.at = DUE
 
     swept = await asyncio.gather(
-        *(sweep(vault_clock(), custody, owner=f"w{number}", limit=5) for number in range(4))
+        *(sweep(agreed(vault_clock()), custody, owner=f"w{number}", limit=5) for number in range(4))
     )
 
     found = [stone.label.artifact for stones in swept for stone in stones]
@@ -96,13 +97,13 @@ async def test_a_failure_is_tried_again_after_a_pause(
     vault_clock.at = DUE
     objects.fail_before.add("delete")
 
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     first = await clock_row(custody.engine)
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     second = await clock_row(custody.engine)
     objects.fail_before.clear()
     vault_clock.pass_by(seconds=2)
-    stones = await sweep(vault_clock(), custody, owner="w1")
+    stones = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert (first["state"], first["attempts"], first["lease_owner"]) == ("due", 1, "")
     assert first["next_try_at"] == int(DUE.timestamp()) + 2
@@ -120,14 +121,14 @@ async def test_nothing_is_ever_given_up(
     async with custody.engine.begin() as tx:
         await tx.execute(update(retention).values(attempts=200))
     objects.fail_before.add("delete")
-    await sweep(vault_clock(), custody, owner="w1")
+    await sweep(agreed(vault_clock()), custody, owner="w1")
     pause = int(str((await clock_row(custody.engine))["next_try_at"])) - int(DUE.timestamp())
     objects.fail_before.clear()
 
     vault_clock.pass_by(seconds=pause)
 
     assert pause <= 900
-    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+    assert len(await sweep(agreed(vault_clock()), custody, owner="w1")) == 1
 
 
 @pytest.mark.anyio
@@ -138,11 +139,11 @@ async def test_deleted_but_told_it_failed(
     await custody.put(NOTE, label(), DUE)
     vault_clock.at = DUE
     objects.fail_after.add("delete")
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     objects.fail_after.clear()
     vault_clock.pass_by(seconds=2)
 
-    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+    assert len(await sweep(agreed(vault_clock()), custody, owner="w1")) == 1
 
 
 @pytest.mark.anyio
@@ -155,7 +156,7 @@ async def test_a_destruction_is_listed_until_it_is_recorded(
     await custody.put(NOTE, label("a1"), DUE)
     first = await custody.destroy(early, reason="erasure")
     vault_clock.at = DUE + timedelta(microseconds=2500)
-    [second] = await sweep(vault_clock(), custody, owner="w1")
+    [second] = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert await unrecorded(custody.engine) == [first, second]
     assert await unrecorded(custody.engine, limit=1) == [first]
@@ -179,7 +180,7 @@ async def test_only_what_was_destroyed_can_be_recorded(
     await recorded(custody.engine, ["a1"], vault_clock())
     vault_clock.at = DUE
 
-    stones = await sweep(vault_clock(), custody, owner="w1")
+    stones = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert await unrecorded(custody.engine) == stones
 
@@ -219,7 +220,7 @@ async def test_an_unexpected_error_is_put_off_as_any_other(
     faulty = Refusing(custody.engine, custody.keys, custody.objects, now=vault_clock)
     vault_clock.at = DUE
 
-    stones = await sweep(vault_clock(), faulty, owner="w1")
+    stones = await sweep(agreed(vault_clock()), faulty, owner="w1")
 
     assert {stone.label.artifact for stone in stones} == {"a0", "a2"}
     assert (await clock_row(custody.engine))["next_try_at"] == int(DUE.timestamp()) + 2
@@ -267,7 +268,7 @@ async def test_a_database_lost_in_the_middle_loses_no_proof(
     faulty.drops_engine = True
     vault_clock.at = DUE
 
-    stones = await sweep(vault_clock(), faulty, owner="w1")
+    stones = await sweep(agreed(vault_clock()), faulty, owner="w1")
     await faulty.engine.dispose()
 
     assert [stone.label.artifact for stone in stones] == ["a0"]
@@ -285,7 +286,7 @@ async def test_a_key_that_cannot_be_destroyed_stops_no_deletion(
         await tx.execute(epoch_keys.insert().values(odd))
     vault_clock.at = DUE
 
-    stones = await sweep(vault_clock(), custody, owner="w1")
+    stones = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert [stone.label for stone in stones] == [label()]
     assert (await epochs(custody.engine))["raw-2026112214"] is False
@@ -329,10 +330,10 @@ async def test_the_rows_of_a_dead_sweeper_come_back(custody: Custody, vault_cloc
         leased = {"lease_owner": "dead/1", "lease_until": at + LEASE_S}
         await tx.execute(update(retention).values(leased))
 
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     vault_clock.pass_by(seconds=LEASE_S)
 
-    assert len(await sweep(vault_clock(), custody, owner="w1")) == 1
+    assert len(await sweep(agreed(vault_clock()), custody, owner="w1")) == 1
 
 
 @pytest.mark.anyio
@@ -354,7 +355,7 @@ async def test_a_sweeper_that_lost_its_lease_writes_no_proof(
 
     slow = Custody(custody.engine, custody.keys, Slow(objects.directory), now=vault_clock)
 
-    assert await sweep(vault_clock(), slow, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), slow, owner="w1") == []
     row = await clock_row(custody.engine)
     assert (row["state"], row["lease_owner"]) == ("due", "w2/1")
 
@@ -369,7 +370,7 @@ async def test_a_held_row_is_not_swept_and_not_overdue(
         await tx.execute(update(retention).values(hold="case-1"))
     vault_clock.at = DUE + timedelta(days=3)
 
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
     assert await overdue(vault_clock(), custody.engine) == 0
     assert await epochs(custody.engine) == {"raw-2026112214": False}
     assert (await clock_row(custody.engine))["state"] == "due"
@@ -382,11 +383,11 @@ async def test_a_spent_epoch_loses_its_key(custody: Custody, vault_clock: Clock)
     await custody.put(NOTE, label("a2"), DUE + timedelta(hours=1))
     await custody.put(NOTE, label("t1", kind=Kind.TRANSCRIPT), DUE + timedelta(days=30))
     vault_clock.at = DUE
-    [early] = await sweep(vault_clock(), custody, owner="w1")
+    [early] = await sweep(agreed(vault_clock()), custody, owner="w1")
     assert all((await epochs(custody.engine)).values())
 
     vault_clock.at = DUE + timedelta(hours=1)
-    [last] = await sweep(vault_clock(), custody, owner="w1")
+    [last] = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert early.methods == ("object-deleted",)
     assert last.methods == ("key-destroyed", "object-deleted")
@@ -404,7 +405,7 @@ async def test_the_key_dies_on_time_even_if_the_object_does_not(
     vault_clock.at = DUE
     objects.fail_before.add("delete")
 
-    assert await sweep(vault_clock(), custody, owner="w1") == []
+    assert await sweep(agreed(vault_clock()), custody, owner="w1") == []
 
     assert await epochs(custody.engine) == {"raw-2026112214": False}
     assert len(await objects.names()) == 1
@@ -418,7 +419,7 @@ async def test_an_epoch_that_is_not_over_keeps_its_key(
     await custody.put(NOTE, label("a1"), START + timedelta(minutes=5))
     vault_clock.pass_by(minutes=10)
 
-    await sweep(vault_clock(), custody, owner="w1")
+    await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert await epochs(custody.engine) == {"raw-2026112214": True}
     assert (await custody.put(NOTE, label("a2"), DUE)).epoch == "raw-2026112214"
@@ -436,7 +437,7 @@ async def test_bytes_are_deleted_while_the_keyring_is_away(
     home = keyring._keks._path
     home.rename(home.with_name("away"))
 
-    [stone] = await sweep(vault_clock(), custody, owner="w1")
+    [stone] = await sweep(agreed(vault_clock()), custody, owner="w1")
 
     assert stone.methods == ("key-destroyed", "object-deleted")
     assert await epochs(tables) == {"raw-2026112214": False}
@@ -473,5 +474,5 @@ async def test_a_clock_before_1970_or_far_away_is_no_trap(custody: Custody) -> N
     """Nothing is due at the beginning of time, and sweeping then must not fail."""
     await custody.put(NOTE, label(), DUE)
 
-    assert await sweep(datetime(1970, 1, 1, tzinfo=UTC), custody, owner="w1") == []
+    assert await sweep(agreed(datetime(1970, 1, 1, tzinfo=UTC)), custody, owner="w1") == []
     assert await overdue(datetime(1970, 1, 1, tzinfo=UTC), custody.engine) == 0

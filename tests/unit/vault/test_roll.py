@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import agreed
 from support.custody import Clock, FaultyObjects
 
 from vault import keysheet, roll
@@ -53,7 +54,13 @@ class World:
                 raise KilledError(step)
 
         return await roll.roll(
-            self.engine, self.keeper, self.objects, KEK, now=self.clock, reached=reached
+            self.engine,
+            self.keeper,
+            self.objects,
+            KEK,
+            agreed(self.clock()),
+            now=self.clock,
+            reached=reached,
         )
 
     async def rows(self) -> Sequence[dict[str, object]]:
@@ -129,7 +136,13 @@ async def test_who_is_erased_during_a_roll_waits_for_the_next(world: World) -> N
 
     erased: list[str] = []
     await roll.roll(
-        world.engine, world.keeper, world.objects, KEK, now=world.clock, reached=erased_at
+        world.engine,
+        world.keeper,
+        world.objects,
+        KEK,
+        agreed(world.clock()),
+        now=world.clock,
+        reached=erased_at,
     )
     await world.keys().destroy_subject("s1")  # the same second as the roll began
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.agreeing import AFTER, agreed
 from support.custody import Clock, FaultyObjects, label
 
 from vault import keysheet, roll
@@ -51,7 +52,15 @@ class World:
     async def roll(self, kek: str, reached: Callable[[str], None] | None = None) -> roll.Rolled:
         """Roll *kek*."""
         more = {} if reached is None else {"reached": reached}
-        return await roll.roll(self.engine, self.keeper, self.objects, kek, now=self.clock, **more)
+        return await roll.roll(
+            self.engine,
+            self.keeper,
+            self.objects,
+            kek,
+            agreed(self.clock()),
+            now=self.clock,
+            **more,
+        )
 
     async def backup(self, table: Table) -> list[dict[str, Any]]:
         """Return the rows of *table*."""
@@ -118,7 +127,7 @@ async def test_what_is_old_and_needed_is_to_be_rotated(world: World) -> None:
     world.clock.at += timedelta(days=3650)
 
     assert await world.aged() == [PEPPER, "subjects-0000", MONTH]
-    await world.keys().destroy_epoch(MONTH)
+    await world.keys().destroy_epoch(MONTH, AFTER)
     await world.keys().destroy_subject("s1")
     assert await world.aged() == [PEPPER]
     async with world.engine.begin() as tx:
@@ -147,7 +156,7 @@ async def test_an_older_database_finds_the_key_in_its_sheet(
 async def test_a_destroyed_key_is_not_brought_back_by_its_sheet(world: World) -> None:
     """The sheet serves the living; the row says who is not."""
     await world.roll(MONTH)
-    await world.keys().destroy_epoch(MONTH)
+    await world.keys().destroy_epoch(MONTH, AFTER)
 
     assert await world.heal() == []
 
@@ -173,7 +182,7 @@ async def test_who_was_erased_in_the_restored_database_stays_so(world: World) ->
 async def test_a_sheet_without_kek_and_rows_goes(world: World) -> None:
     """It opens nothing any more, and would be called a loss at every start."""
     await world.roll(MONTH)
-    await world.keys().destroy_epoch(MONTH)
+    await world.keys().destroy_epoch(MONTH, AFTER)
     await world.keeper.destroy(MONTH)
 
     assert await world.heal() == []
