@@ -7,7 +7,7 @@ Each act returns the seconds until the job's next try, or None when it is over o
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway import crashpoint, handover, log, outcome, record, rights
+from gateway import crashpoint, declining, handover, log, outcome, record, rights
 from gateway.broker import Broker
 from gateway.errors import (
     AccountFaultError,
@@ -106,6 +106,12 @@ def _pause(case: Case, left_s: float) -> tuple[float, str, bool]:
             return min(MOST_WAIT_S, outcome.delay_s(case.job.attempts)), "", True
 
 
+async def _decline(case: Case) -> None:
+    if case.note:
+        await declining.tell(case.note, case.ports)
+    await end(case.job, State.REFUSED, outcome.reason(case.exc), case.ports)
+
+
 async def _refuse(case: Case) -> None:
     if case.note:
         await handover.open_row(case.note, outcome.reason(case.exc), case.ports)
@@ -147,6 +153,7 @@ async def _tell(note: Note, ports: Ports) -> None:
 ACTS: dict[Outcome, Act] = {
     Outcome.ABANDON: _abandon,
     Outcome.BURY: _bury,
+    Outcome.DECLINE: _decline,
     Outcome.HAND_OVER: _hand_over,
     Outcome.REFUSE: _refuse,
     Outcome.RETRY: _retry,

@@ -191,8 +191,16 @@ class ConsentNeededError(DecisionError):
     """Denied only because this person was not asked yet, or the consent ran out: ask."""
 
 
+class DeclinedError(DecisionError):
+    """The rules say that this person is not served here: they are told so, and nothing else."""
+
+
 class DeniedError(DecisionError):
     """The rules say no: final."""
+
+
+class MisplacedError(DecisionError):
+    """A no that the settings of the cell are to blame for, whoever the person is: it waits."""
 
 
 class UndecidedError(DecisionError):

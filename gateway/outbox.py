@@ -48,6 +48,7 @@ class Kind(StrEnum):
     """What is sent; at most one of each per job. Kept sorted."""
 
     CONSENT = "consent"
+    DECLINED = "declined"  # that the person is not served here
     NOTICE = "notice"
     PURPOSE = "purpose"  # the question for a further consent
     QUESTION = "question"  # whether they withdraw, or want everything deleted

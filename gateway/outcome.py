@@ -5,6 +5,7 @@ What an error means for a job: one table from exception class to outcome.
 - WAIT: something else must happen first: a consent, a status, the operator's account at WhatsApp
   being mended, or a part of ours (database, trail, keyring, objects, policy engine) coming back.
   It costs the job no attempt.
+- DECLINE: the person is not served here, and is told so; no human is handed anything.
 - REFUSE: a final no by law, policy or WhatsApp; the job ends and says so.
 - HAND_OVER: what was worth retrying was retried in vain, or a key is lost; a human goes on.
 - BURY: a fault of ours or a hostile input; the job goes to the dead letters and to a human.
@@ -29,11 +30,13 @@ from gateway.errors import (
     ChannelUnknownError,
     ConsentNeededError,
     DecisionError,
+    DeclinedError,
     DeniedError,
     DoubtError,
     LeaseLostError,
     MediaGoneError,
     MediaRefusedError,
+    MisplacedError,
     SilentError,
     UndecidedError,
     WaitingError,
@@ -60,6 +63,7 @@ class Outcome(StrEnum):
 
     ABANDON = "abandon"  # somebody else holds the job: write nothing
     BURY = "bury"
+    DECLINE = "decline"  # this person is not served here: they are told so, and nothing else
     HAND_OVER = "hand_over"  # tried often enough: a human goes on
     REFUSE = "refuse"
     RETRY = "retry"
@@ -75,6 +79,7 @@ TABLE: dict[type[BaseException], Outcome] = {
     ChannelUnknownError: Outcome.WAIT,
     ConsentNeededError: Outcome.WAIT,
     CustodyError: Outcome.WAIT,
+    DeclinedError: Outcome.DECLINE,
     DeniedError: Outcome.REFUSE,
     DoubtError: Outcome.HAND_OVER,
     Exception: Outcome.BURY,
@@ -85,6 +90,7 @@ TABLE: dict[type[BaseException], Outcome] = {
     LeaseLostError: Outcome.ABANDON,
     MediaGoneError: Outcome.REFUSE,
     MediaRefusedError: Outcome.REFUSE,
+    MisplacedError: Outcome.WAIT,
     NotAnalysedError: Outcome.HAND_OVER,
     ObjectsError: Outcome.WAIT,
     OSError: Outcome.WAIT,

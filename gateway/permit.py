@@ -18,7 +18,9 @@ from gateway.decisions import Made
 from gateway.errors import (
     ConsentNeededError,
     DecisionError,
+    DeclinedError,
     DeniedError,
+    MisplacedError,
     SuspendedError,
     UndecidedError,
 )
@@ -49,13 +51,19 @@ ASKABLE = frozenset(
     }
 )
 
+# Reasons for which a person is not served at all, and is told so.
+DECLINED = frozenset({"law.localises", "person.declined"})
+# Reasons that no person has to do with: the cell stands, or its tenant is written down, wrongly.
+OURS = frozenset({"controller.law_missing", "region.foreign", "tenant.unknown"})
+
 
 async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     """
     Return the decision that allows *stage* for *note*.
 
-    Raises `ConsentNeededError`, `DeniedError`, `UndecidedError` or its `SuspendedError`; in each
-    case nothing may be fetched or sent. Raises `LeaseLostError` if another worker has the job.
+    Raises `ConsentNeededError`, `DeclinedError`, `DeniedError`, `MisplacedError`, `UndecidedError`
+    or its `SuspendedError`; in each case nothing may be fetched or sent. Raises `LeaseLostError`
+    if another worker has the job.
     """
     await ports.jobs.renew(note.job)
     if note.spoken and stage is not Stage.NOTICE and await pauses.standing(note, ports):
@@ -82,6 +90,11 @@ def _error(decision: Decision) -> DecisionError:
         return SuspendedError(("processor.suspended",))
     if not isinstance(decision, Denied):
         return UndecidedError(decision.reasons)
+    if not OURS.isdisjoint(decision.reasons):
+        return MisplacedError(decision.reasons)
+    if not DECLINED.isdisjoint(decision.reasons):
+        first = sorted(decision.reasons, key=lambda code: code not in DECLINED)
+        return DeclinedError(tuple(first))
     if decision.reasons and ASKABLE.issuperset(decision.reasons):
         return ConsentNeededError(decision.reasons)
     return DeniedError(decision.reasons)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -444,13 +444,18 @@ class Forward(Section):
 
 
 class Tenant(Section):
-    """One controller that the cell works for."""
+    """
+    One controller that the cell works for.
+
+    *abroad* says what it does about people who are under another law than its own.
+    """
 
     id: Id
     controller: Name
     address: Name | None = None
     contact: Name | None = None
     jurisdiction: Country
+    abroad: Literal["decline", "serve"] = "serve"
     languages: Annotated[tuple[Language, ...], Field(min_length=1), AfterValidator(_distinct)]
     assistant: Annotated[Place, AfterValidator(_file)] | None = None
     retention: Retention = Retention()

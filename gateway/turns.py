@@ -6,6 +6,7 @@ from functools import partial
 from gateway import (
     buttons,
     consents,
+    declining,
     doubts,
     orders,
     pauses,
@@ -39,9 +40,16 @@ CHOICES = {
     for answer, act in ((rights.GRANT, rights.grant), (rights.REFUSE, rights.refuse))
     for purpose in (SPOKEN, *PURPOSES)
 }
+
+
+async def _human(note: Note, ports: Ports) -> None:
+    await declining.check(note, ports)
+    await rights.human(note, ports)
+
+
 COMMANDS = {
     Command.GRANT: rights.grant,
-    Command.HUMAN: rights.human,
+    Command.HUMAN: _human,
     Command.MAYBE_WITHDRAW: doubts.ask,
     Command.RECEIPT: receipts.send,
     Command.REFUSE: rights.refuse,
@@ -80,6 +88,7 @@ async def act(note: Note, ports: Ports) -> None:
         case System():
             await rights.moved(note, ports)
         case Unsupported():
+            await declining.check(note, ports)
             await rights.tell(note, "unsupported", ports)
         case _:
             await _answer(note, ports)

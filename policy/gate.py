@@ -195,6 +195,8 @@ def _loosened(given: Mapping[str, Any], overlay: Mapping[str, Any]) -> Iterator[
     for name in ("refused", "refused_grounds", "refused_purposes"):
         if missing := set(overlay.get(name, [])) - set(given.get(name, [])):
             yield f"{name} lacks {', '.join(sorted(missing))}, which its settings refuse"
+    if overlay.get("abroad") == "decline" != given.get("abroad"):
+        yield "serves people abroad, whom its settings decline"
     for sink, names in overlay.get("redact", {}).items():
         if missing := set(names) - set(given.get("redact", {}).get(sink, [])):
             yield f"redact.{sink} lacks {', '.join(sorted(missing))}, which its settings redact"

@@ -100,6 +100,7 @@ def overlay(tenant: Tenant) -> dict[str, Any]:
         "retention": tenant.retention.model_dump(exclude_none=True, exclude={"keep_raw_audio"})
     }
     found |= {name: sorted(values) for name, values in lists.items() if values}
+    found |= {"abroad": tenant.abroad} if tenant.abroad == "decline" else {}
     return found | ({"redact": redact} if redact else {})
 
 

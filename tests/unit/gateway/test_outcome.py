@@ -39,6 +39,8 @@ MEANS: dict[BaseException, Outcome] = {
     errors.ConsentNeededError(("consent.missing",)): Outcome.WAIT,
     errors.ChannelUnknownError("a"): Outcome.WAIT,
     errors.WaitingError(3): Outcome.WAIT,
+    errors.DeclinedError(("person.declined",)): Outcome.DECLINE,
+    errors.MisplacedError(("region.foreign",)): Outcome.WAIT,
     errors.DeniedError(("region.unknown",)): Outcome.REFUSE,
     errors.ChannelRefusedError("131047"): Outcome.REFUSE,
     errors.MediaGoneError("a"): Outcome.REFUSE,

@@ -9,7 +9,7 @@ from support.desk import TENANT, Desk
 from audit.errors import AppendError
 from audit.model import EventType
 from gateway import hearing, permit
-from gateway.errors import ConsentNeededError, DeniedError, UndecidedError
+from gateway.errors import ConsentNeededError, DeniedError, MisplacedError, UndecidedError
 from gateway.note import SPOKEN
 from gateway.permit import permitted
 from gateway.session import Memory
@@ -68,25 +68,36 @@ async def test_a_no_can_be_lifted_by_the_person_alone(desk: Desk, state: Consent
 
 @pytest.mark.anyio
 async def test_a_no_of_the_law_is_final(desk: Desk) -> None:
-    """Asking for consent cannot make a region lawful, so nobody is asked."""
+    """Asking for consent cannot make a processor lawful, so nobody is asked."""
     await desk.consents()
     note = await desk.spoken()
-    elsewhere = replace(note, region="us-east")
+    minor = replace(note, minor=True)
 
     with pytest.raises(DeniedError):
-        await permitted(elsewhere, Stage.TRANSCRIBE, desk.ports)
+        await permitted(minor, Stage.TRANSCRIBE, desk.ports)
 
 
 @pytest.mark.anyio
 async def test_a_missing_consent_beside_another_no_asks_nobody(desk: Desk) -> None:
     """A consent that would not help is not asked for."""
     note = await desk.spoken()
-    elsewhere = replace(note, region="us-east")
+    minor = replace(note, minor=True)
 
     with pytest.raises(DeniedError) as denied:
-        await permitted(elsewhere, Stage.TRANSCRIBE, desk.ports)
+        await permitted(minor, Stage.TRANSCRIBE, desk.ports)
 
     assert "consent.missing" in denied.value.reasons
+
+
+@pytest.mark.anyio
+async def test_a_cell_in_the_wrong_place_is_nobodys_refusal(desk: Desk) -> None:
+    """The operator's fault is told from a person's, so that what they wrote can wait."""
+    note = await desk.spoken()
+
+    with pytest.raises(MisplacedError) as misplaced:
+        await permitted(replace(note, region="us-east"), Stage.CAPTURE, desk.ports)
+
+    assert "region.foreign" in misplaced.value.reasons
 
 
 @pytest.mark.anyio

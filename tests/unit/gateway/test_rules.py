@@ -30,6 +30,7 @@ verify_keys = ["{key}"]
 
 
 TIGHT = """
+abroad = "decline"
 [tenants.policy]
 refused_processors = ["stt.other.eu-west"]
 refused_grounds = ["scc"]
@@ -206,6 +207,7 @@ def test_grounds_and_refusals_are_in_the_bundle(configure: Configure) -> None:
     assert default["tenants"] == {"clinic": {"retention": {}}}
     assert found["grounds"] == ["adequacy", "scc"]
     assert found["tenants"]["clinic"] == {
+        "abroad": "decline",
         "redact": {"log": ["order_number"]},
         "refused": ["stt.other.eu-west"],
         "refused_grounds": ["scc"],

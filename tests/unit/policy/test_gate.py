@@ -358,6 +358,7 @@ async def test_what_the_settings_tighten_stays_tight(law: Bundle) -> None:
         ({"refused": ["stt.cell.eu-central"]}, "refused lacks stt.cell.eu-central"),
         ({"refused_grounds": ["bcr"]}, "refused_grounds lacks bcr"),
         ({"refused_purposes": ["analytics"]}, "refused_purposes lacks analytics"),
+        ({"abroad": "decline"}, "serves people abroad, whom its settings decline"),
         ({"redact": {"log": ["order_number"]}}, "redact.log lacks order_number"),
     ],
 )
