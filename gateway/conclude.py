@@ -25,13 +25,18 @@ from gateway.ports import Ports
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A job that was interrupted by *exc*; *note* is None if it could not even be opened."""
+    """
+    A job that was interrupted by *exc*; *note* is None if it could not even be opened.
+
+    *orders* says that the person takes something back, agrees or moves, and does not only ask.
+    """
 
     exc: Exception
     job: Job
     note: Note | None
     ports: Ports
     broker: Broker
+    orders: bool = False
 
 
 MOST_WAIT_S = 10.0  # a part of ours that is back must not find people still waiting for minutes
@@ -83,8 +88,10 @@ async def _wait(case: Case) -> float | None:
         await case.ports.jobs.park(case.job, case.exc.code)
         return None
     passing = isinstance(case.exc, WaitingError | ChannelUnknownError)
-    left_s = (case.job.deadline_at - case.ports.now()).total_seconds() - HUMAN_S
-    if left_s <= 0 and case.note is not None and not passing:
+    left_s = (case.job.deadline_at - case.ports.now()).total_seconds()
+    # What a person takes back waits for as long as it must; only its confirmation has a window.
+    left_s -= 0 if case.orders else HUMAN_S
+    if left_s <= 0 and case.note is not None and not passing and not case.orders:
         return await _hand_over(case)  # it waited for as long as the person can
     delay_s, reason, tried = _pause(case, left_s)
     await case.ports.jobs.later(case.job, delay_s, tried=tried, reason=reason)

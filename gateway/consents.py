@@ -23,11 +23,13 @@ from gateway.outbox import State as Reply
 from gateway.ports import Ports
 from gateway.schema import jobs, notices, replies
 from gateway.whatsapp.payload import Choice, VoiceNote
+from policy import consent
 from policy.consent import agreed, expiry
 from policy.model import YES, Consent, ConsentState, Expressed
 
 CHANNEL = "whatsapp"
-NO = frozenset({ConsentState.REFUSED, ConsentState.WITHDRAWN})
+SKEW_S = 300
+"""How far WhatsApp's clock may be behind ours: a yes is to words that were shown before it."""
 RENEW_PART = 12
 """A consent is asked for again in the last such part of its life: a month of a year's."""
 
@@ -75,6 +77,8 @@ async def shown(note: Note, purpose: str, ports: Ports) -> Words | None:
     """Return the newest notice for *purpose* that was sent before *note* and is not answered."""
     # What this very job asked, in a try that was cut short, is no notice that it answers.
     theirs = (notices.c.subject == note.subject) & (notices.c.job != note.job.id)
+    # Nobody agrees to what they had not seen yet.
+    theirs &= notices.c.asked_at <= (note.message.sent_at + SKEW_S) * 1_000_000
     unanswered = notices.c.answered_by.is_(None) | (notices.c.answered_by == note.job.id)
     sent = replies.c.state.in_([Reply.ATTEMPTED, Reply.SENT])
     query = (
@@ -99,12 +103,38 @@ async def to_ask(note: Note, ports: Ports) -> str | None:
     return None
 
 
+async def no_since(note: Note, purpose: str, ports: Ports) -> Consent | None:
+    """Return a no that was written when *note* was or later, if there is one."""
+    return consent.no_since(await _of(note, purpose, ports), _written(note, ports))
+
+
+async def yes_since(note: Note, purpose: str, ports: Ports) -> Consent | None:
+    """Return a yes that was written after *note*, if there is one."""
+    return consent.yes_since(await _of(note, purpose, ports), _written(note, ports))
+
+
+async def _of(note: Note, purpose: str, ports: Ports) -> list[Consent]:
+    rows = await ports.consents.history(note.tenant.id, note.subject)
+    return [row for row in rows if row.purpose == purpose]
+
+
+def _written(note: Note, ports: Ports) -> int:
+    """Return when *note* was written; no will of a person lies in the future."""
+    return min(note.message.sent_at, int(ports.now().timestamp()))
+
+
 async def overtaken(note: Note, ports: Ports) -> ConsentState | None:
-    """Return the no that counts now, if *note* had come in before it: it answers that note, too."""
-    row = await newest(note, SPOKEN, ports)
-    if row is None or row.state not in NO:
+    """
+    Return the no that *note* was overtaken by: written after it, it answers that note, too.
+
+    A yes that was written after both brings nothing back.
+    """
+    row = await no_since(note, SPOKEN, ports)
+    if row is None:
         return None
-    # The order in which they came in, not the time: a second holds many updates.
+    if row.at > note.message.sent_at:
+        return row.state
+    # A second holds many updates: within it, the order in which they came in.
     mine = select(jobs.c.seq).where(jobs.c.id == note.job.id).scalar_subquery()
     later = (jobs.c.subject == note.subject) & (jobs.c.seq > mine)
     async with db.reading(ports.engine) as tx:
@@ -122,7 +152,7 @@ async def record(
     """
     await ports.jobs.check(note.job)
     key = await ports.keys.named(f"idempotency-{note.tenant.id}")
-    at = int(ports.now().timestamp())
+    at = _written(note, ports)
     row = Consent(
         id=ident(note.job.id, purpose),
         tenant=note.tenant.id,
@@ -165,6 +195,7 @@ async def answered(note: Note, purposes: list[str], ports: Ports) -> None:
     """Note that *note* answered what was asked about *purposes*."""
     theirs = (notices.c.subject == note.subject) & notices.c.purpose.in_(purposes)
     opened = theirs & notices.c.answered_by.is_(None) & (notices.c.job != note.job.id)
+    opened &= notices.c.asked_at <= (note.message.sent_at + SKEW_S) * 1_000_000
     async with ports.engine.begin() as tx:
         await tx.execute(update(notices).where(opened).values(answered_by=note.job.id))
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from gateway import buttons, db, pauses, phrases, record, rights
+from gateway import buttons, consents, db, pauses, phrases, record, rights
 from gateway.inbox import WINDOW_S
 from gateway.jobs import micros
-from gateway.note import Note
+from gateway.note import SPOKEN, Note
 from gateway.outbox import Body, Kind
 from gateway.outbox import State as Reply
 from gateway.ports import Ports
@@ -48,12 +48,14 @@ async def _asked_lately(note: Note, ports: Ports) -> bool:
     return newest is not None and newest > micros(ports.now() - ASKED_AGAIN_AFTER)
 
 
-async def keep(note: Note, ports: Ports) -> None:
-    """Go on as before: what waited for the answer may be opened."""
+async def keep(note: Note, ports: Ports) -> rights.Confirmation:
+    """Go on as before: what waited for the answer may be opened, unless they said no since."""
+    if await consents.no_since(note, SPOKEN, ports):
+        return rights.LATER_SAID
     await pauses.end(note, ports, "kept")
-    window = note.job.accepted_at + timedelta(seconds=WINDOW_S)
+    window = note.job.sent_at + timedelta(seconds=WINDOW_S)
     await ports.jobs.unpark(note.subject, window, pauses.REASON)
-    await rights.tell(note, "kept", ports)
+    return rights.Confirmation(("kept",))
 
 
 async def sweep(ports: Ports) -> None:

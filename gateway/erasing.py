@@ -40,13 +40,13 @@ def required(note: Note, ports: Ports) -> bool:
     return ports.erasing(codes) or note.tenant.consents.withdrawal_erases
 
 
-async def withdrawn(note: Note, ports: Ports) -> Erased:
+async def withdrawn(note: Note, ports: Ports, *, older: bool = False) -> Erased:
     """
-    Destroy what was made of this person's voice notes.
+    Destroy what was made of this person's voice notes; *older*: of those written before *note*.
 
     Raises `ObjectsError` where something may still be there: the same call goes on from there.
     """
-    found = await resting(note, ports)
+    found = await resting(note, ports, older=older)
     await _begun(note, found, Scope.CONSENT, WITHDRAWN, ports)
     gone = [await _destroyed(each, ports) for each in found]
     await record.destructions(ports)
@@ -106,11 +106,16 @@ def _copies(found: Sequence[Artifact], ports: Ports) -> Iterator[Copy]:
             )
 
 
-async def resting(note: Note, ports: Ports) -> list[Artifact]:
-    """Return what is kept of this person and rests on the consent to open their voice notes."""
-    query = select(jobs.c.artifact).where(
-        (jobs.c.subject == note.subject) & (jobs.c.purpose == SPOKEN)
-    )
+async def resting(note: Note, ports: Ports, *, older: bool = False) -> list[Artifact]:
+    """
+    Return what is kept of this person and rests on the consent to open their voice notes.
+
+    *older*: only what was written before *note*, or in its second.
+    """
+    rests = (jobs.c.subject == note.subject) & (jobs.c.purpose == SPOKEN)
+    if older:
+        rests &= jobs.c.sent_at <= micros(note.job.sent_at)
+    query = select(jobs.c.artifact).where(rests)
     async with db.reading(ports.engine) as tx:
         recordings = (await tx.execute(query)).scalars().all()
     theirs = {artifact(recording, kind) for recording in recordings for kind in Kind}

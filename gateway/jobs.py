@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -77,6 +78,7 @@ class Job:
     fence: int
     owner: str
     accepted_at: datetime
+    sent_at: datetime
     deadline_at: datetime
 
 
@@ -161,6 +163,20 @@ class Jobs:
             woken = await self._wake_next(tx, job.conversation)
         self._woken(woken)
 
+    async def in_line(self, job: Job) -> None:
+        """
+        Let *job*, which passed earlier turns, wait for them with the rest of what it asks.
+
+        Raises `LeaseLostError` if there are some: their end wakes it.
+        """
+        async with self._engine.begin() as tx:
+            query = select(jobs).where(jobs.c.id == job.id)
+            if not await _behind(tx, (await tx.execute(query)).one()):
+                return
+            waits = {"urgent": False, "lease_owner": None, "lease_until": 0}
+            await _fenced(tx, job, waits)
+        raise LeaseLostError(job.id)
+
     async def identify(self, job: Job, subject: str | None, purpose: str = "") -> None:
         """Note whose *job* this is (None: nobody's any more), and for which purpose it works."""
         async with self._engine.begin() as tx:
@@ -205,16 +221,24 @@ class Jobs:
         return woken
 
     async def discard_parked(
-        self, subject: str, reason: str, waiting_for: str | None = None
+        self,
+        subject: str,
+        reason: str,
+        waiting_for: str | None = None,
+        *,
+        written_by: datetime | None = None,
     ) -> list[tuple[str, str, str]]:
         """
         End the person's parked jobs; return their (job, artifact, tenant) ids.
 
-        With *waiting_for*, only those that were parked for that reason.
+        With *waiting_for*, only those that were parked for that reason; with *written_by*, only
+        those of what they had written by then.
         """
         theirs = jobs.c.subject == subject
         if waiting_for is not None:
             theirs &= jobs.c.reason == waiting_for
+        if written_by is not None:
+            theirs &= jobs.c.sent_at <= micros(written_by)
         return await self._refuse_parked(theirs, reason)
 
     async def begin_again(self, subject: str, purpose: str, *, by: Job) -> None:
@@ -238,6 +262,7 @@ class Jobs:
         """
         End the person's open jobs of *purpose*, and have their others begin again.
 
+        Those of what they wrote after *by*, which may be late, begin again, too: they are asked.
         Whoever works on one of them loses it: no further touch of it begins, and nothing that it
         knows is written any more. *by*, which says so, goes on, and so do urgent ones, lest two of
         them stop each other for ever. Return the (job, artifact, tenant) ids of those that ended.
@@ -247,8 +272,9 @@ class Jobs:
         over = _released(State.REFUSED, reason) | {"ended_at": micros(self._now())}
         again = {"lease_owner": None, "lease_until": 0, "next_try_at": 0}
         fenced = {"fence": jobs.c.fence + 1}
-        rests = theirs & opened & (jobs.c.purpose == purpose)
-        others = theirs & (jobs.c.purpose != purpose) & jobs.c.lease_owner.is_not(None)
+        over_now = (jobs.c.purpose == purpose) & (jobs.c.sent_at <= micros(by.sent_at))
+        rests = theirs & opened & over_now
+        others = theirs & ~over_now & jobs.c.lease_owner.is_not(None)
         others &= (jobs.c.state == State.ACCEPTED) & jobs.c.urgent.is_(False)
         async with self._engine.begin() as tx:
             query = update(jobs).where(rests).values(over | fenced).returning(jobs)
@@ -432,13 +458,17 @@ async def _unclaimed(
     if row.next_try_at > now:
         soon = row.next_try_at <= now + int(SOON_S * 1_000_000)
         return Unclaimed.EARLY if soon else Unclaimed.LATER
+    return Unclaimed.BLOCKED if not row.urgent and await _behind(tx, row) else None
+
+
+async def _behind(tx: AsyncConnection, row: Row[Any]) -> bool:
+    """Whether an earlier turn of the conversation is still open."""
     earlier = (
         (jobs.c.conversation == row.conversation)
         & (jobs.c.state == State.ACCEPTED)
         & (jobs.c.seq < row.seq)
     )
-    blocked = await tx.execute(select(jobs.c.id).where(earlier).limit(1))
-    return Unclaimed.BLOCKED if blocked.first() and not row.urgent else None
+    return (await tx.execute(select(jobs.c.id).where(earlier).limit(1))).first() is not None
 
 
 def _waits(reason: str) -> ColumnElement[bool]:
@@ -477,5 +507,6 @@ def _job(row: Row[tuple[object, ...]], now: Callable[[], datetime]) -> Job:
         fence=row.fence,
         owner=row.lease_owner,
         accepted_at=datetime.fromtimestamp(row.accepted_at / 1e6, zone),
+        sent_at=datetime.fromtimestamp(row.sent_at / 1e6, zone),
         deadline_at=datetime.fromtimestamp(row.deadline_at / 1e6, zone),
     )

@@ -149,6 +149,9 @@ class Metrics:
         self._replies = self._counter("replies", "What became of replies", "kind", "state")
         self._dead = self._counter("dead_letters", "Jobs put among the dead letters", "reason")
         self._handovers = self._counter("handovers", "Handed over to a human", "reason")
+        self._unconfirmed = self._counter(
+            "acts_unconfirmed", "A person's no that was done and could not be confirmed", "reason"
+        )
 
         self._strangers = self._counter(
             "admin_unauthorized", "Requests to the admin API without a token that it knows"
@@ -260,6 +263,10 @@ class Metrics:
     def handed_over(self, reason: str) -> None:
         """Count a handover to a human."""
         self._handovers.labels(self._reasons(reason)).inc()
+
+    def unconfirmed(self, reason: str) -> None:
+        """Count an act of a person's rights that was done and not confirmed to them."""
+        self._unconfirmed.labels(self._reasons(reason)).inc()
 
     def unauthorized(self) -> None:
         """Count a request to the admin API without a token that it knows."""

@@ -108,6 +108,12 @@ async def opened(subject: str, row: Any, ports: Ports) -> Body:
     return msgspec.json.decode(body, type=Body)
 
 
+async def begun(note: Note, kind: Kind, ports: Ports) -> bool:
+    """Whether this job has such a reply, wherever it stands."""
+    async with db.reading(ports.engine) as tx:
+        return await _row(tx, note, kind) is not None
+
+
 async def pending(note: Note, kind: Kind, ports: Ports) -> bool:
     """Whether this reply was intended and nothing was tried with it yet."""
     async with db.reading(ports.engine) as tx:

@@ -66,6 +66,7 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
     if another worker has the job.
     """
     await ports.jobs.renew(note.job)
+    check_window(note, ports)
     if note.spoken and stage is not Stage.NOTICE and await pauses.standing(note, ports):
         raise ConsentNeededError((pauses.REASON,))
     asked: list[Asked] = []
@@ -98,6 +99,17 @@ def _error(decision: Decision) -> DecisionError:
     if decision.reasons and ASKABLE.issuperset(decision.reasons):
         return ConsentNeededError(decision.reasons)
     return DeniedError(decision.reasons)
+
+
+def check_window(note: Note, ports: Ports) -> None:
+    """
+    Raise `DeniedError` where WhatsApp takes no free answer to *note* any more.
+
+    It stands before what is done for an answer, and nowhere else: what a person takes back needs
+    no answer (`gateway.confirming`).
+    """
+    if ports.now() >= note.job.deadline_at:
+        raise DeniedError(("window.closed",))
 
 
 async def _question(note: Note, stage: Stage, ports: Ports) -> Question:

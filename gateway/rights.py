@@ -9,6 +9,7 @@ What a person may want beside an answer: to agree, refuse, withdraw, delete, rea
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import func, select
@@ -28,7 +29,7 @@ from gateway import (
 )
 from gateway.consents import Words
 from gateway.errors import AccountFaultError, ChannelRefusedError, DeniedError, SuspendedError
-from gateway.inbox import WINDOW_S, keyed
+from gateway.inbox import WINDOW_S, bar, keyed
 from gateway.jobs import REVOKED, WITHDRAWN, State
 from gateway.note import SPOKEN, Note, link
 from gateway.outbox import Body, Kind
@@ -41,9 +42,28 @@ from gateway.sections import PURPOSES
 from gateway.whatsapp.payload import Edited, Revoked, System
 from policy.model import YES, ConsentState, Stage
 from residency.model import Passage
+from vault.errors import KeyLostError
 
 GRANT = "consent.grant"
 REFUSE = "consent.refuse"
+OVERRULED = "consent.overruled"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """
+    What an act is confirmed with: built-in phrases, in order. None of them: nothing is said.
+
+    *purpose* is the one whose word they name; *reason* is why a job without words ended.
+    """
+
+    keys: tuple[str, ...]
+    purpose: str = ""
+    reason: str = ""
+
+
+LATER_SAID = Confirmation((), reason=OVERRULED)
+"""The person wrote something else later, and it came in first: that counts, and was confirmed."""
 
 
 async def ask(note: Note, ports: Ports) -> None:
@@ -65,8 +85,15 @@ async def ask_more(note: Note, ports: Ports) -> None:
             await _ask(note, purpose, Kind.PURPOSE, ports)
 
 
-async def grant(note: Note, ports: Ports, purpose: str = SPOKEN) -> None:
-    """Record the consent to the words that were shown, and let the parked notes go on."""
+async def grant(note: Note, ports: Ports, purpose: str = SPOKEN) -> Confirmation | None:
+    """
+    Record the consent to the words that were shown, and let the parked notes go on.
+
+    The time of writing counts. A no that was written later has answered the question: a yes that
+    comes in behind it brings nothing back.
+    """
+    if await consents.no_since(note, purpose, ports):
+        return LATER_SAID
     newest = await consents.newest(note, purpose, ports)
     if shown := await consents.shown(note, purpose, ports):
         await consents.granted(note, purpose, shown, ports)
@@ -74,31 +101,29 @@ async def grant(note: Note, ports: Ports, purpose: str = SPOKEN) -> None:
     elif newest is None or newest.state not in YES:
         # An old button: nobody knows any more which words it agreed to.
         await _ask(note, purpose, Kind.CONSENT, ports)
-        return
+        return None
     if purpose != SPOKEN:
-        await tell(note, "purpose_granted", ports, purpose=purpose)
-        return
-    window = note.job.accepted_at + timedelta(seconds=WINDOW_S)
-    if not await ports.jobs.unpark(note.subject, window):
-        await tell(note, "granted", ports)
+        return Confirmation(("purpose_granted",), purpose)
+    window = note.job.sent_at + timedelta(seconds=WINDOW_S)
+    released = await ports.jobs.unpark(note.subject, window)
+    return None if released else Confirmation(("granted",))
 
 
-async def refuse(note: Note, ports: Ports, purpose: str = SPOKEN) -> None:
-    """Record the refusal, end what was parked unheard, and say so."""
+async def refuse(note: Note, ports: Ports, purpose: str = SPOKEN) -> Confirmation:
+    """Record the refusal, and end unheard what was parked when it was written."""
     await _said_no(note, ConsentState.REFUSED, purpose, ports)
-    if purpose != SPOKEN:
-        await tell(note, "purpose_refused", ports)
-        return
-    await _drop_parked(note, "consent.refused", ports)
-    await tell(note, "refused", ports)
+    if purpose == SPOKEN:
+        await _drop_parked(note, "consent.refused", ports)
+    key = "refused" if purpose == SPOKEN else "purpose_refused"
+    return await _unless_overruled(Confirmation((key,)), note, purpose, ports)
 
 
-async def withdraw(note: Note, ports: Ports) -> None:
+async def withdraw(note: Note, ports: Ports) -> Confirmation:
     """
     Record the withdrawal of every consent, and undo what rested on them.
 
     What is under way stops before its next touch; what waits ends unheard; what was said is
-    forgotten and, if law or tenant say so, what was kept is destroyed. Then it is confirmed.
+    forgotten and, if law or tenant say so, what was kept is destroyed.
     """
     further = [each for each in PURPOSES if await _takes_back(note, each, ports)]
     rows = {each: await _wording(note, each, ports) for each in (SPOKEN, *further)}
@@ -113,17 +138,19 @@ async def withdraw(note: Note, ports: Ports) -> None:
     await consents.answered(note, [SPOKEN, *PURPOSES], ports)
     await pauses.end(note, ports, "withdrawn")
     await erasing.forget(note, ports)
-    if not erasing.required(note, ports):
-        await tell(note, "withdrawn", ports)
-        return
-    erased = await erasing.withdrawn(note, ports)
-    await tell(note, "withdrawn_erased", ports, *(["withdrawn_held"] if erased.held else []))
+    overruled = await consents.yes_since(note, SPOKEN, ports) is not None
+    said = Confirmation(("withdrawn",))
+    if erasing.required(note, ports):
+        erased = await erasing.withdrawn(note, ports, older=overruled)
+        held = ("withdrawn_held",) if erased.held else ()
+        said = Confirmation(("withdrawn_erased", *held))
+    return LATER_SAID if overruled else said
 
 
-async def withdraw_one(note: Note, ports: Ports, purpose: str) -> None:
-    """Record the withdrawal of one further consent, and say so; nothing else changes."""
+async def withdraw_one(note: Note, ports: Ports, purpose: str) -> Confirmation:
+    """Record the withdrawal of one further consent; nothing else changes."""
     await _said_no(note, ConsentState.WITHDRAWN, purpose, ports)
-    await tell(note, "purpose_withdrawn", ports)
+    return await _unless_overruled(Confirmation(("purpose_withdrawn",)), note, purpose, ports)
 
 
 async def drop(note: Note, said: ConsentState, ports: Ports) -> None:
@@ -134,10 +161,10 @@ async def drop(note: Note, said: ConsentState, ports: Ports) -> None:
     await ports.jobs.end(note.job, State.REFUSED, reason)
 
 
-async def human(note: Note, ports: Ports, reason: str = "person.asked") -> None:
-    """Open a handover and say so."""
+async def human(note: Note, ports: Ports, reason: str = "person.asked") -> Confirmation:
+    """Open a handover."""
     await handover.hand_over(note, reason, ports)
-    await tell(note, "handover", ports)
+    return Confirmation(("handover",))
 
 
 async def forget(note: Note, ports: Ports) -> None:
@@ -145,19 +172,29 @@ async def forget(note: Note, ports: Ports) -> None:
     content = note.message.content
     if not isinstance(content, Revoked | Edited):
         return
-    key = await ports.keys.named(f"idempotency-{note.tenant.id}")
-    query = (
-        select(jobs.c.artifact)
-        .join(inbox, inbox.c.job == jobs.c.id)
-        .where(inbox.c.key == keyed(key, "message", content.original_id))
-    )
-    async with db.reading(ports.engine) as tx:
-        recording = (await tx.execute(query)).scalar_one_or_none()
+    recording = await _recording(note, content.original_id, ports)
     if recording is None:
         return
     await _on_record(await ports.jobs.discard(recording, REVOKED), REVOKED, ports)
     await memory.forget(note, ports)
     await erasing.revoked(note, recording, ports)
+
+
+async def _recording(note: Note, message: str, ports: Ports) -> str | None:
+    """
+    Return the artifact of *message*; None if it never came in, and now never will.
+
+    WhatsApp may deliver what was taken back after its taking back: the inbox must know it by then.
+    """
+    key = await ports.keys.named(f"idempotency-{note.tenant.id}")
+    known = keyed(key, "message", message)
+    query = (
+        select(jobs.c.artifact).join(inbox, inbox.c.job == jobs.c.id).where(inbox.c.key == known)
+    )
+    async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
+        await bar(tx, note.tenant.id, known, ports.now())
+        return (await tx.execute(query)).scalar_one_or_none()
 
 
 async def moved(note: Note, ports: Ports) -> None:
@@ -203,7 +240,10 @@ async def say(note: Note, kind: Kind, body: Body, ports: Ports, *, purpose: str 
 
 async def language_of(note: Note, ports: Ports) -> str:
     """Return the language this person was last spoken to in, or the tenant's first."""
-    known = await memory.recall(note, ports)
+    try:
+        known = await memory.recall(note, ports)
+    except KeyLostError:
+        return note.tenant.languages[0]  # a no must not wait for a key that never comes back
     return known.language or note.tenant.languages[0]
 
 
@@ -256,6 +296,13 @@ async def _wording(note: Note, purpose: str, ports: Ports) -> Words:
     return Words(current.version, current.sha256, current.language)
 
 
+async def _unless_overruled(
+    said: Confirmation, note: Note, purpose: str, ports: Ports
+) -> Confirmation:
+    """Return *said*, unless a yes that was written later came in first: then it is not true."""
+    return LATER_SAID if await consents.yes_since(note, purpose, ports) else said
+
+
 async def _said_no(note: Note, state: ConsentState, purpose: str, ports: Ports) -> None:
     shown = await _wording(note, purpose, ports)
     await consents.record(note, purpose, state, shown, ports)
@@ -275,7 +322,7 @@ async def _stop(note: Note, ports: Ports) -> None:
 
 
 async def _drop_parked(note: Note, reason: str, ports: Ports) -> None:
-    dropped = await ports.jobs.discard_parked(note.subject, reason)
+    dropped = await ports.jobs.discard_parked(note.subject, reason, written_by=note.job.sent_at)
     await _on_record(dropped, reason, ports)
 
 

@@ -59,6 +59,8 @@ jobs = Table(
     Column("lease_until", BigInteger, nullable=False, server_default="0"),
     Column("next_try_at", BigInteger, nullable=False, server_default="0"),
     Column("accepted_at", BigInteger, nullable=False),
+    # When the person wrote it, to WhatsApp's second: a no acts on what was written before it.
+    Column("sent_at", BigInteger, nullable=False, server_default="0"),
     Column("deadline_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Index("jobs_by_conversation", "conversation", "state", "seq"),

@@ -1,10 +1,11 @@
 """What each kind of update asks of us: an answer, an act of a person's rights, or nothing."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from gateway import (
     buttons,
+    confirming,
     consents,
     declining,
     doubts,
@@ -18,6 +19,7 @@ from gateway import (
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.note import SPOKEN, Note
 from gateway.orders import Command
+from gateway.permit import check_window
 from gateway.ports import Ports
 from gateway.sections import PURPOSES
 from gateway.whatsapp.payload import (
@@ -32,7 +34,7 @@ from gateway.whatsapp.payload import (
     written,
 )
 
-CHOICES = {
+CHOICES: dict[str, confirming.Act] = {
     buttons.KEEP: doubts.keep,
     buttons.WITHDRAW: rights.withdraw,
 } | {
@@ -42,12 +44,12 @@ CHOICES = {
 }
 
 
-async def _human(note: Note, ports: Ports) -> None:
+async def _human(note: Note, ports: Ports) -> rights.Confirmation:
     await declining.check(note, ports)
-    await rights.human(note, ports)
+    return await rights.human(note, ports)
 
 
-COMMANDS = {
+COMMANDS: dict[Command, confirming.Act] = {
     Command.GRANT: rights.grant,
     Command.HUMAN: _human,
     Command.MAYBE_WITHDRAW: doubts.ask,
@@ -56,15 +58,13 @@ COMMANDS = {
     Command.WITHDRAW: rights.withdraw,
 }
 
-
 URGENT = frozenset({Command.ERASE, Command.MAYBE_ERASE, Command.MAYBE_WITHDRAW, Command.WITHDRAW})
-Act = Callable[[Note, Ports], Awaitable[None]]
 
 
 def urgent(message: Message, languages: Sequence[str]) -> bool:
-    """Whether *message* only takes a right back from us: it waits for no earlier turn."""
+    """Whether *message* takes a right back from us, or says who it is: it waits for no turn."""
     match message.content:
-        case Revoked():
+        case Revoked() | Edited() | System():
             return True
         case Choice(id=choice) if choice in CHOICES:
             return choice.startswith((rights.REFUSE, buttons.WITHDRAW))
@@ -74,48 +74,70 @@ def urgent(message: Message, languages: Sequence[str]) -> bool:
             return order in URGENT or phrases.withdrawn(said, languages) is not None
 
 
-async def act(note: Note, ports: Ports) -> None:
-    """Do what *note* asks for; each branch may be run again after a crash."""
+def orders_something(note: Note) -> bool:
+    """Whether *note* may be more than a question: it takes back, agrees, orders, moves."""
+    content, languages = note.message.content, note.tenant.languages
+    order = orders.command(written(content), languages)
+    pressed = isinstance(content, Choice) and content.id in CHOICES
+    return order is not None or pressed or urgent(note.message, languages)
+
+
+async def act(note: Note, ports: Ports) -> str:
+    """
+    Do what *note* asks for, and return why its job ends; each branch may be run again.
+
+    What a person takes back, and who they are, is acted upon at any age and whatever keeps us from
+    telling them (`gateway.confirming`); only an answer has to be in time.
+    """
     content = note.message.content
     if isinstance(content, Revoked | Edited):
         await rights.forget(note, ports)
     if ordered := await _ordered(note, ports):
-        await ordered(note, ports)
-        return
+        return await confirming.done(ordered, note, ports)
     match content:
         case Reaction() | Revoked() | Edited(body=None):
-            return
+            pass
         case System():
             await rights.moved(note, ports)
         case Unsupported():
             await declining.check(note, ports)
             await rights.tell(note, "unsupported", ports)
+        case Edited():
+            await ports.jobs.in_line(note.job)  # its new words are a turn like any other
+            await _answer(note, ports)
         case _:
             await _answer(note, ports)
+    return confirming.ANSWERED
 
 
 async def _answer(note: Note, ports: Ports) -> None:
     """
     Answer *note*; if that needs a consent, ask for it and let the caller set the note aside.
 
-    A no that came in behind *note* and passed it has answered the question: the note ends unheard.
+    A no that was written behind *note* has answered the question: the note ends unheard.
     """
+    check_window(note, ports)
+    await _unless_overtaken(note, ports)
     try:
         await pipeline.answer(note, ports)
     except ConsentNeededError as exc:
         if exc.code == pauses.REASON:
             await doubts.remind(note, ports)
             raise
-        if said := await consents.overtaken(note, ports):
-            await rights.drop(note, said, ports)
-            raise LeaseLostError(note.job.id) from None
+        await _unless_overtaken(note, ports)
         await rights.ask(note, ports)
         raise
     if note.spoken:
         await rights.ask_more(note, ports)
 
 
-async def _ordered(note: Note, ports: Ports) -> Act | None:
+async def _unless_overtaken(note: Note, ports: Ports) -> None:
+    if note.spoken and (said := await consents.overtaken(note, ports)):
+        await rights.drop(note, said, ports)
+        raise LeaseLostError(note.job.id)
+
+
+async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     """Return what *note* orders, in whatever form it comes: pressed, typed, edited, a caption."""
     content = note.message.content
     if isinstance(content, Choice) and content.id in CHOICES:
@@ -131,7 +153,7 @@ async def _ordered(note: Note, ports: Ports) -> Act | None:
     return COMMANDS[command]
 
 
-def _meant(said: str, command: Command | None) -> Act | None:
+def _meant(said: str, command: Command | None) -> confirming.Act | None:
     """Return what *said* answers to the question whether they withdraw, which is open."""
     if buttons.titled(said, buttons.KEEP):
         return doubts.keep

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import conclude, crashpoint, log, record, touch, turns
 from gateway.broker import Broker, Told
 from gateway.conclude import Case
-from gateway.errors import DeniedError, LeaseLostError
+from gateway.errors import LeaseLostError
 from gateway.jobs import SOON_S, Job, State, Unclaimed
 from gateway.note import Note, opened
 from gateway.ports import Ports
@@ -124,21 +124,17 @@ class Worker:
             note = await opened(job, ports)
             await touch.close_killed(ports.trail, job.id, now=ports.now)
             await record.accepted(note, ports)
-            _check_window(job, ports)
-            await turns.act(note, ports)
+            reason = await turns.act(note, ports)
         except asyncio.CancelledError:
             with contextlib.suppress(LeaseLostError):
                 await asyncio.shield(ports.jobs.later(job, 0.0, tried=False))
             return 0.0  # stopping: whoever is told next goes on
         except Exception as exc:  # noqa: BLE001 - the one place that turns errors into outcomes
-            return await conclude.after(Case(exc, job, note, ports, self._broker))
-        await conclude.end(job, State.DONE, "answered", ports)
+            orders = note is not None and turns.orders_something(note)
+            case = Case(exc, job, note, ports, self._broker, orders=orders)
+            return await conclude.after(case)
+        await conclude.end(job, State.DONE, reason, ports)
         return None
-
-
-def _check_window(job: Job, ports: Ports) -> None:
-    if ports.now() >= job.deadline_at:
-        raise DeniedError(("window.closed",))
 
 
 @contextlib.asynccontextmanager

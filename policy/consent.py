@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from policy.model import YES, Consent, ConsentState, Expressed
+from policy.model import NO, YES, Consent, ConsentState, Expressed
 
 VALID_MONTHS = 12
 """How long a consent counts unless the tenant says less; then the person is asked again."""
@@ -46,6 +46,32 @@ def live(consent: Consent | None, now: int, *, accepted: Container[str]) -> bool
         and consent.at <= now < consent.expires_at
         and consent.notice_version in accepted
     )
+
+
+def counting(rows: Iterable[Consent]) -> Consent | None:
+    """
+    Return which of *rows*, in the order in which they came in, counts: the one written last.
+
+    WhatsApp delivers late and out of order. Of one second a no counts, for nobody knows which was
+    first; else the one that came in last.
+    """
+
+    def rank(numbered: tuple[int, Consent]) -> tuple[int, bool, int]:
+        number, row = numbered
+        return row.at, row.state in NO, number
+
+    _, newest = max(enumerate(rows), key=rank, default=(0, None))
+    return newest
+
+
+def no_since(rows: Iterable[Consent], at: int) -> Consent | None:
+    """Return the newest no among *rows* that was written at *at* or later, if there is one."""
+    return counting(row for row in rows if row.state in NO and row.at >= at)
+
+
+def yes_since(rows: Iterable[Consent], at: int) -> Consent | None:
+    """Return the newest yes among *rows* that was written after *at*, if there is one."""
+    return counting(row for row in rows if row.state in YES and row.at > at)
 
 
 def agreed(before: Consent | None) -> ConsentState:

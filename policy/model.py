@@ -80,6 +80,9 @@ class ConsentState(StrEnum):
 YES = frozenset({ConsentState.GRANTED, ConsentState.RENEWED})
 """The states that permit processing while they last (ISO/IEC TS 27560: given, renewed)."""
 
+NO = frozenset({ConsentState.REFUSED, ConsentState.WITHDRAWN})
+"""The states that say a person does not want it; `EXPIRED` is nobody's will."""
+
 
 class Expressed(StrEnum):
     """How a will was expressed; kept sorted."""

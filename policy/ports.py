@@ -27,7 +27,7 @@ class Consents(Protocol):
     The ledger of consents: rows are added, never changed.
 
     `record` is durable once it returns and is idempotent by ``consent.id``; the newest row
-    (by *at*, then insertion) counts. Raises `PolicyError`.
+    (by *at*; of one second a no; then insertion) counts. Raises `PolicyError`.
     """
 
     async def record(self, consent: Consent) -> None:

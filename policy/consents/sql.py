@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Select, desc, exists, select
+from sqlalchemy import Select, case, desc, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from policy.consents.tables import consents
 from policy.errors import LedgerError
-from policy.model import YES, Consent, ConsentState, Expressed
+from policy.model import NO, YES, Consent, ConsentState, Expressed
 
 _COLUMNS = tuple(consents.c[field.name] for field in fields(Consent))
+_IS_NO = case((consents.c.state.in_(NO), 1), else_=0)  # of one second, a no counts
 
 
 class SqlConsents:
@@ -46,7 +47,7 @@ class SqlConsents:
             .where(consents.c.tenant == tenant)
             .where(consents.c.subject == subject)
             .where(consents.c.purpose == purpose)
-            .order_by(desc(consents.c.at), desc(consents.c.seq))
+            .order_by(desc(consents.c.at), desc(_IS_NO), desc(consents.c.seq))
             .limit(1)
         )
         return next(iter(await self._read(wanted)), None)
@@ -54,7 +55,7 @@ class SqlConsents:
     async def history(self, tenant: str, subject: str) -> list[Consent]:
         """See `Consents.history`."""
         theirs = (consents.c.tenant == tenant) & (consents.c.subject == subject)
-        query = select(*_COLUMNS).where(theirs).order_by(consents.c.at, consents.c.seq)
+        query = select(*_COLUMNS).where(theirs).order_by(consents.c.at, _IS_NO, consents.c.seq)
         return await self._read(query)
 
     async def due(self, now: int, limit: int) -> list[Consent]:
@@ -65,7 +66,8 @@ class SqlConsents:
             & (later.c.subject == c.subject)
             & (later.c.purpose == c.purpose)
         )
-        newer = (later.c.at > c.at) | ((later.c.at == c.at) & (later.c.seq > c.seq))
+        behind = later.c.state.in_(NO) | (later.c.seq > c.seq)  # *c* is a yes
+        newer = (later.c.at > c.at) | ((later.c.at == c.at) & behind)
         over = c.state.in_(YES) & (c.expires_at <= now) & ~exists().where(same & newer)
         query = select(*_COLUMNS).where(over).order_by(c.expires_at, c.seq).limit(limit)
         return await self._read(query)

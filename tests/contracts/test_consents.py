@@ -110,6 +110,21 @@ async def test_the_later_row_of_one_second_counts(ledger: Consents) -> None:
     assert await ours(ledger) == WITHDRAWN
 
 
+@pytest.mark.parametrize("last", [CONSENT.at - 1, CONSENT.at])
+async def test_a_yes_that_comes_in_behind_a_no_of_its_second_or_later_does_not_count(
+    ledger: Consents, last: int
+) -> None:
+    """WhatsApp delivers out of order: what was written last counts, and of one second a no."""
+    no = replace(CONSENT, id="c_no", state=ConsentState.REFUSED)
+    late = replace(CONSENT, id="c_late", at=last, expires_at=NOW)
+    for row in (no, late):
+        await ledger.record(row)
+
+    assert await ours(ledger) == no == consent.counting([no, late])
+    assert (await ledger.history("acme", "s_1"))[-1] == no
+    assert await ledger.due(NOW, 9) == []
+
+
 async def test_the_first_row_of_an_id_stays(ledger: Consents) -> None:
     """A redelivered message is the same expression of will; rows are never changed."""
     await ledger.record(CONSENT)

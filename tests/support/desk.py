@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -202,15 +203,27 @@ class Desk:
         digest = sha256(item.content).digest()
         return VoiceNote(media_id=item.id, mime_type=item.mime, sha256=digest, voice=True)
 
-    async def hear(self, content: Content, sender: Person | None = None) -> str:
-        """Accept one message as the webhook does, and return its job."""
+    async def hear(
+        self,
+        content: Content,
+        sender: Person | None = None,
+        *,
+        late_s: int = 0,
+        wamid_: str | None = None,
+    ) -> str:
+        """
+        Accept one message as the webhook does, and return its job.
+
+        It was written *late_s* seconds ago, under the id *wamid_*.
+        """
         who = sender or self.ada
-        who.last_wrote = self.world.clock.now()
+        written = self.world.clock.now() - timedelta(seconds=late_s)
+        who.last_wrote = max(who.last_wrote or written, written)
         message = Message(
             phone_number_id=self.line.phone_number_id,
-            id=wamid(who.phone or who.bsuid or ""),
+            id=wamid_ or wamid(who.phone or who.bsuid or ""),
             sender=Identity(phone=who.phone, bsuid=who.bsuid),
-            sent_at=int(self.clock().timestamp()),
+            sent_at=int(self.clock().timestamp()) - late_s,
             content=content,
         )
         [job] = await self.inbox.accept(TENANT, Parsed(updates=(message,), dropped={}))

@@ -165,6 +165,7 @@ def _gateway() -> None:
         sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("next_try_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("accepted_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("deadline_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),

@@ -3,7 +3,16 @@
 import pytest
 
 from gateway.turns import urgent
-from gateway.whatsapp.payload import Choice, Content, Identity, Message, Revoked, Text
+from gateway.whatsapp.payload import (
+    Choice,
+    Content,
+    Edited,
+    Identity,
+    Message,
+    Revoked,
+    System,
+    Text,
+)
 
 
 def message(content: Content) -> Message:
@@ -16,6 +25,9 @@ def message(content: Content) -> Message:
     "content",
     [
         Revoked(original_id="wamid.0"),
+        Edited(original_id="wamid.0", body=None),
+        Edited(original_id="wamid.0", body="Good morning"),
+        System(what="user_changed_number", new=None, previous=None),
         Choice(id="consent.refuse", title="No"),
         Choice(id="consent.refuse.training", title="No"),
         Text(body="stop"),

@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.policy_world import CONSENT, NOTICE, NOW
 
 from policy import consent
-from policy.model import Consent, ConsentState, Expressed
+from policy.model import NO, YES, Consent, ConsentState, Expressed
 
 
 def at(text: str) -> int:
@@ -16,7 +18,7 @@ def at(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("given", "months", "ends"),
+    ("since", "months", "ends"),
     [
         ("2026-11-22T10:00:00", 12, "2027-11-22T10:00:00"),
         ("2026-01-31T10:00:00", 1, "2026-02-28T10:00:00"),
@@ -25,9 +27,9 @@ def at(text: str) -> int:
         ("2026-12-15T00:00:00", 1, "2027-01-15T00:00:00"),
     ],
 )
-def test_expiry(given: str, months: int, ends: str) -> None:
+def test_expiry(since: str, months: int, ends: str) -> None:
     """Whole calendar months, as people count them, and never a day too long."""
-    assert consent.expiry(at(given), months=months) == at(ends)
+    assert consent.expiry(at(since), months=months) == at(ends)
 
 
 def test_a_year_unless_told_otherwise() -> None:
@@ -95,3 +97,50 @@ def test_rows_that_are_carried_over_say_the_same_of_another_subject() -> None:
     assert row.subject == "s_9"
     assert row == consent.carried([CONSENT], "s_9")[0]
     assert row.id != consent.carried([CONSENT], "s_8")[0].id
+
+
+WILLS = [ConsentState.GRANTED, ConsentState.RENEWED, ConsentState.REFUSED, ConsentState.WITHDRAWN]
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> tuple[list[Consent], list[Consent]]:
+    """Return what a person said over some seconds, and the same in another order."""
+    said = st.tuples(st.integers(0, 4), st.sampled_from(WILLS))
+    rows = [
+        replace(CONSENT, id=f"c_{number}", at=NOW + at, state=state)
+        for number, (at, state) in enumerate(draw(st.lists(said, max_size=8)))
+    ]
+    return rows, draw(st.permutations(rows))
+
+
+@given(arrivals())
+@settings(max_examples=300)
+def test_what_counts_does_not_depend_on_the_order_of_arrival(
+    both: tuple[list[Consent], list[Consent]],
+) -> None:
+    """WhatsApp delivers late and out of order: only when it was written may decide."""
+    first, second = (consent.counting(rows) for rows in both)
+
+    if first is None or second is None:
+        assert first is second is None
+        return
+    assert (first.at, first.state in YES) == (second.at, second.state in YES)
+    assert first.at == max(row.at for row in both[0])
+
+
+@given(arrivals())
+@settings(max_examples=300)
+def test_a_yes_counts_only_if_no_no_was_written_with_it_or_later(
+    both: tuple[list[Consent], list[Consent]],
+) -> None:
+    """Of two in one second nobody knows the order: a false yes opens a recording."""
+    rows, _ = both
+    counts = consent.counting(rows)
+
+    if counts is not None and counts.state in YES:
+        assert all(row.at < counts.at for row in rows if row.state in NO)
+    for row in rows:
+        later = consent.no_since(rows, row.at)
+        assert (later is not None) == any(r.state in NO and r.at >= row.at for r in rows)
+        again = consent.yes_since(rows, row.at)
+        assert (again is not None) == any(r.state in YES and r.at > row.at for r in rows)
