@@ -46,6 +46,7 @@ class EventType(StrEnum):
     JOB_ACCEPTED = "job.accepted"
     JOB_ENDED = "job.ended"
     KEY_DESTROYED = "key.destroyed"
+    KEY_REPLACED = "key.replaced"
     KEY_ROLLED = "key.rolled"
     POLICY_DECIDED = "policy.decided"
     PROCESSING_PAUSED = "processing.paused"

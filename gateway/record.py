@@ -1,8 +1,10 @@
 """What the gateway puts on record besides touches and decisions."""
 
 import asyncio
+import contextlib
 from datetime import datetime
 
+from audit.errors import EventError
 from audit.model import Event, EventType
 from gateway import log
 from gateway.jobs import Job
@@ -62,6 +64,23 @@ async def destructions(ports: Ports) -> None:
         for stone in stones:
             ports.metrics.destroyed(stone.label.kind.value, stone.late_seconds)
             log.get().info("artifact.destroyed", artifact=stone.label.artifact)
+
+
+async def replaced(name: str, ports: Ports) -> None:
+    """Record that the key *name* replaced one that was gone before its time; again is once."""
+    lost = "-".join(name.split("-")[:2])
+    with contextlib.suppress(EventError):  # a restart tells it again, at another time
+        await ports.trail.append(
+            Event(
+                id=f"{name}.replaced",
+                type=EventType.KEY_REPLACED,
+                at=ports.now(),
+                tenant=ports.cell,
+                region=ports.region,
+                outcome="replaced",
+                detail={"basis": "observed", "kek": name, "lost": lost},
+            )
+        )
 
 
 async def destroyed(stone: Tombstone, trail: Trail) -> None:

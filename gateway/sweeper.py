@@ -38,7 +38,7 @@ from gateway.ports import Ports
 from gateway.schema import handovers, inbox, jobs, notices, replies, sessions, statuses
 from policy import consent
 from policy.model import Consent
-from vault import duties, retention
+from vault import duties, ledger, retention
 from vault.agreed_time import AgreedTime
 
 HEARTBEAT = timedelta(minutes=2)
@@ -67,6 +67,7 @@ class Sweeper:
         self._chores = chores
         self._owner = owner
         self._looked_back = False
+        self._told = set[str]()  # keys that replaced others, and are on record
         self._waiting = waiting.Waiting(ports)
         self._scheduler = AsyncIOScheduler(
             timezone="UTC",
@@ -80,6 +81,7 @@ class Sweeper:
             (self.end_stale, 60.0),
             (self.end_pauses, 1.0),
             (self.expire, 60.0),
+            (self.tell_replaced, 60.0),
             (self.tell_closed, 2.0),
             (self.tell_declared, 5.0),
             (self.issue_requested, 1.0),
@@ -209,6 +211,13 @@ class Sweeper:
             await ports.trail.append(event)
             await subjects.recorded(ports.engine, event, ports.now())
 
+    async def tell_replaced(self) -> None:
+        """Put on record which keys took the place of one that was gone before its time."""
+        for name in await self._ports.keys.replacements():
+            if name not in self._told:
+                await record.replaced(name, self._ports)
+                self._told.add(name)
+
     async def tell_closed(self) -> None:
         """Put closed handovers on record: then the dialogue has their conversations again."""
         ports = self._ports
@@ -232,6 +241,8 @@ class Sweeper:
         time = await self._ports.agreed()
         if time is None:
             return
+        if count := await ledger.bring_back(self._ports.engine, time):
+            log.get().warning("retention.brought_back", count=count)
         await self._forget_updates(time)
         await self._ports.decisions.forget(time)
         await self._forget_intake(time)

@@ -82,7 +82,8 @@ class Timekeeper:
     The time of one process; one instance per event loop, and `agreed` once before any work.
 
     *others* are independent clocks by name; each answers None, or raises, when it is away.
-    *newest* is the time of the newest thing that was written, such as the log's last leaf.
+    *newest* is the time of the newest thing that was written, such as the log's last leaf. A
+    *silent* one writes no log lines: it is asked by a command, which says it itself.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Timekeeper:
         rules: Rules | None = None,
         others: Mapping[str, Ask] | None = None,
         newest: Ask | None = None,
+        silent: bool = False,
     ) -> None:
         self._engine = engine
         self._machine = machine
@@ -101,6 +103,7 @@ class Timekeeper:
         if engine.dialect.name == "postgresql":
             self._others["database"] = self._of_database
         self._newest = newest
+        self._silent = silent
         self._agreed: _Anchor | None = None  # the last agreement since the machine started
         self._work: _Anchor | None = None  # what work goes by
         self._known: datetime | None = None
@@ -200,7 +203,7 @@ class Timekeeper:
         self._agreed = self._work = self._followed(wall)
         self._known, self.apart = self._agreed.at, None
         counted = self._agreed.counted
-        if doubted:
+        if doubted and not self._silent:
             log.get().warning("clock.agreed")
         if doubted or self._noted_at is None or counted - self._noted_at >= NOTED_EVERY_S:
             await note(self._engine, self._machine, self._known, bound=self._rules.bound)
@@ -222,7 +225,8 @@ class Timekeeper:
             self._work = self._agreed or _Anchor(
                 believed(found, self._rules), self._machine.counted()
             )
-        if self.apart is None or set(said.apart) != set(self.apart.apart):
+        news = self.apart is None or set(said.apart) != set(self.apart.apart)
+        if news and not self._silent:
             for name, apart in sorted(said.apart.items()):
                 log.get().error("clock.disagrees", kind=name, apart_s=int(apart.total_seconds()))
         self.apart = said

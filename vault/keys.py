@@ -154,6 +154,16 @@ class Keys:
         name, _ = await self._usable(named_keys, day)
         return name
 
+    async def replacements(self) -> list[str]:
+        """Return the names of the living keys that replaced a lost one, as ``txt-202611-2``."""
+        found = list[str]()
+        async with reading(self._engine) as connection:
+            for table, shape in ((epoch_keys, "%-%-%"), (named_keys, "intake-%-%")):
+                column = table.c[_id(table)]
+                living = select(column).where(column.like(shape), table.c.ciphertext.is_not(None))
+                found += (await connection.execute(living)).scalars()
+        return sorted(found)
+
     async def copy(self, key: bytes, artifact: str, kek: str) -> WrappedKey:
         """Return *artifact*'s own *key* wrapped under *kek*, a hold's: `copied` unwraps it."""
         return await self._keyring.wrap(kek, _digest(("held", artifact)) + key)

@@ -8,13 +8,14 @@ The custody ledger: the statements about `artifacts` and `retention`; `vault.hel
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, Update, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vault import held
+from vault.agreed_time import AgreedTime
 from vault.errors import CustodyError, GoneError, LabelError
 from vault.model import Artifact, Kind, Label, Tombstone, WrappedKey
 from vault.tables import alive, artifacts, epoch_keys, holds, insert_new, reading, retention
@@ -33,6 +34,7 @@ ROW = (
 )
 
 MOST_NAMED = 500  # ids in one statement
+AHEAD = timedelta(hours=1)  # no two clocks that agree are so far apart
 
 
 def rows() -> Select[Any]:
@@ -120,6 +122,26 @@ async def _announce_again(tx: AsyncConnection, row: dict[str, Any], due_at: int)
         raise GoneError(f"{row['id']}: {found.state}")
     sooner = and_(retention.c.artifact == row["id"], retention.c.due_at > due_at)
     await tx.execute(update(retention).where(sooner).values(due_at=due_at))
+
+
+async def bring_back(engine: AsyncEngine, time: AgreedTime) -> int:
+    """
+    Date what was stored in the future as stored now, so that it is kept no longer than meant.
+
+    A cell that was started with a clock far ahead, and without a second one, stored it so. Return
+    how many those are.
+    """
+    at, a, r = time.seconds, artifacts.c, retention.c
+    ahead = a.stored_at > at + int(AHEAD.total_seconds())
+    async with engine.begin() as tx:
+        living = select(a.id, a.stored_at).where(ahead, a.state != "destroyed")
+        rows = (await tx.execute(living)).all()
+        for ident, stored_at in rows:
+            mine = and_(r.artifact == ident, r.state == "due")
+            sooner = update(retention).where(mine).values(due_at=r.due_at - (stored_at - at))
+            await tx.execute(sooner)
+            await tx.execute(update(artifacts).where(a.id == ident).values(stored_at=at))
+    return len(rows)
 
 
 class UncopiedError(Exception):

@@ -27,7 +27,7 @@ def show_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa
     settings = load(config)
 
     async def ask(engine: AsyncEngine) -> list[dict[str, Any]]:
-        time = Timekeeper(engine, MACHINE, rules=times.rules(settings))
+        time = Timekeeper(engine, MACHINE, rules=times.rules(settings), silent=True)
         apart = await time.report()
         found = apart.apart if apart is not None else {}
         return [

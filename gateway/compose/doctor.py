@@ -174,7 +174,9 @@ async def _clocks(settings: Settings) -> str:
     try:
         async with _worker(settings) as worker:
             asked = worker is not None and worker.wrapping() is None
-            time = times.timekeeper(settings, engine, MACHINE, who=worker if asked else None)
+            time = times.timekeeper(
+                settings, engine, MACHINE, who=worker if asked else None, silent=True
+            )
             apart = await time.report()
     except SQLAlchemyError:
         return "no gateway has run yet: nothing is known of the time before"

@@ -34,6 +34,7 @@ def timekeeper(
     *,
     who: Identity | None,
     shelf: Shelf | None = None,
+    silent: bool = False,
 ) -> Timekeeper:
     """Return the time of this process: the machine's, the database's and the key service's."""
     others: dict[str, Ask] = {}
@@ -43,7 +44,9 @@ def timekeeper(
     async def newest() -> datetime | None:
         return await _last_leaf(shelf) if shelf is not None else None
 
-    return Timekeeper(engine, machine, rules=rules(settings), others=others, newest=newest)
+    return Timekeeper(
+        engine, machine, rules=rules(settings), others=others, newest=newest, silent=silent
+    )
 
 
 def _asking(who: Identity) -> Ask:

@@ -116,9 +116,9 @@ class Paused(Keys):
 
     act: Act | None = None
 
-    async def artifact_key(self, label: Label, epoch: str, *, create: bool = False) -> bytes:
+    async def storing_key(self, label: Label, epoch: str) -> tuple[str, bytes]:
         """Return the key; then let the other thing happen."""
-        key = await super().artifact_key(label, epoch, create=create)
+        key = await super().storing_key(label, epoch)
         if self.act is not None:
             act, self.act = self.act, None
             await act()

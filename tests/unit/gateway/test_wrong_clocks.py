@@ -6,24 +6,28 @@ Of the invariants of the design these are held here: I1 and I2 (what is accepted
 hold holds), I13 (an erasure stands, after a restore too), I21 (a crash changes nothing).
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from structlog.testing import capture_logs
-from support.desk import Desk
+from support.desk import TENANT, Desk
 from support.erasing import eraser_of
 from support.gateway import Clock
 from support.postgres import Postgres
 
-from gateway import approvals, db, hearing, migrations, schema
+from audit.model import EventType
+from gateway import approvals, db, hearing, migrations, restored, schema, turns
 from gateway.compose import surroundings
 from gateway.jobs import State
+from gateway.note import SPOKEN
 from gateway.session import Memory
 from gateway.sweeper import Sweeper
 from gateway.timekeeping import Machine, Timekeeper, note
+from gateway.whatsapp.payload import Text
 from policy.consents.tables import consents
+from policy.model import ConsentState
 from vault import holds, orders, tables
 from vault.agreed_time import AgreedTime, Rules
 from vault.errors import GoneError, KeyLostError
@@ -339,15 +343,75 @@ async def test_an_epoch_whose_key_is_gone_is_replaced(desk: Desk) -> None:
             gone = table.update().values(ciphertext=None, destroyed_at=1)
             which = table.c.name.startswith("intake") if "name" in table.c else True
             await tx.execute(gone.where(which) if which is not True else gone)
-    fresh = replace(desk.ports, custody=desk.ports.custody)
     desk.ports.keys._cache._kept.clear()
 
     second = await heard(desk)
+    for _ in range(2):
+        await sweeper_of(desk).tell_replaced()
 
+    custody = desk.ports.custody
     assert second.epoch == f"{words.epoch}-2"
-    assert await fresh.custody.open(second)
+    assert await custody.open(second)
     with pytest.raises(KeyLostError):
-        await fresh.custody.open(words)
+        await custody.open(words)
+    told = {e.detail["kek"] for e in desk.trail.seen if e.type is EventType.KEY_REPLACED}
+    assert told == {"intake-20261119-2", "raw-2026111914-2", "txt-202611-2"}
+
+
+@pytest.mark.anyio
+async def test_what_was_stored_in_the_future_is_kept_no_longer(desk: Desk) -> None:
+    """A cell with one clock was started with that one 400 days ahead: a day would last 401."""
+    label = Label(
+        tenant="fernruf", subject="s_1", artifact="a_1", kind=Kind.RAW_AUDIO, region="eu-central"
+    )
+    custody, clock = desk.ports.custody, desk.clock
+    clock.move(400 * 86_400)
+    due = clock() + timedelta(hours=3)
+    kept_ = await custody.put(b"OggS", label, due)
+    clock.move(-400 * 86_400)
+    assert (await desk.ports.agreed()) is not None
+
+    for _ in range(2):
+        await sweeper_of(desk).forget()
+    clock.move(60)
+    await sweeper_of(desk).forget()
+
+    found = await custody.describe("a_1")
+    assert found is not None
+    assert (found.due, found.stored_at) == (
+        due - timedelta(days=400),
+        kept_.stored_at - timedelta(days=400),
+    )
+
+
+@pytest.mark.anyio
+async def test_a_restore_after_a_wrong_clock_brings_nobody_back(desk: Desk) -> None:
+    """The journal of erasures was pruned by the wrong clock: a restore would have undone them."""
+    await busy(desk)
+    eraser = eraser_of(desk)
+    backup = {table: await desk.rows(table) for table in (schema.erasures, schema.tombstones)}
+    assert backup[schema.tombstones]
+    await restored.note(desk.ports, desk.trail.inner)
+    for jump in (timedelta(days=400), timedelta(days=-400)):
+        desk.clock.jump(jump)
+        await sweep(desk)
+    await turns.act(await desk.note(Text(body="STOP")), desk.ports)
+
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(delete(schema.tombstones))
+        await tx.execute(delete(schema.erasures))
+        await tx.execute(delete(consents).where(consents.c.state == "withdrawn"))
+
+    assert await eraser.erasures.replay(await restored.erased(desk.ports, desk.trail.inner)) >= len(
+        {row.erasure for row in backup[schema.tombstones]}
+    )
+    assert await restored.recall(desk.ports, desk.trail.inner) == 1
+    newest = await desk.ports.consents.newest(TENANT, await desk.subject(), SPOKEN)
+    assert newest is not None
+    assert newest.state is ConsentState.WITHDRAWN
+    assert {row.alias for row in backup[schema.tombstones]} <= {
+        row.alias for row in await desk.rows(schema.tombstones)
+    }
 
 
 @pytest.mark.anyio

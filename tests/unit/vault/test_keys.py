@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
-from support.agreeing import AFTER
+from support.agreeing import AFTER, agreed
 from support.custody import START, Clock, label
 
-from vault.epochs import epoch_end, epoch_of
+from vault.epochs import day_end, epoch_end, epoch_of
 from vault.errors import GoneError, KeyLostError, KeyringError, LabelError, TamperedError
 from vault.keyrings.local import LocalKeeper, LocalKeyring
 from vault.keys import BUCKETS, Keys
@@ -80,6 +80,7 @@ def test_epochs_are_named_by_utc(kind: Kind, at: datetime, epoch: str) -> None:
         ("raw-2026123123", datetime(2027, 1, 1, tzinfo=UTC)),
         ("txt-202612", datetime(2027, 1, 1, tzinfo=UTC)),
         ("txt-202602", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("txt-202602-2", datetime(2026, 3, 1, tzinfo=UTC)),
     ],
 )
 def test_an_epoch_ends(epoch: str, end: datetime) -> None:
@@ -218,6 +219,76 @@ async def test_a_living_row_without_its_kek_is_a_fault_and_no_erasure(
         await fresh(tables, keyring, vault_clock).artifact_key(label(), HOUR)
 
     assert not issubclass(KeyLostError, GoneError)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["destroyed row", "lost KEK"])
+async def test_an_epoch_whose_key_is_gone_gets_another(
+    how: str, tables: AsyncEngine, keyring: LocalKeyring, vault_clock: Clock
+) -> None:
+    """Else nothing can be stored until it is over, which for words is the month's end."""
+    told: list[tuple[str, str]] = []
+
+    def replaced(lost: str, instead: str) -> None:
+        told.append((lost, instead))
+
+    keys = Keys(tables, keyring, region="eu-central-1", now=vault_clock, ttl_s=0, replaced=replaced)
+    _, first = await keys.storing_key(label(), HOUR)
+    if how == "lost KEK":
+        await LocalKeeper(keyring._keks._path).destroy(HOUR)
+    else:
+        await keys.destroy_epoch(HOUR, AFTER)
+
+    again = [await keys.storing_key(label(), HOUR) for _ in range(2)]
+
+    assert {name for name, _ in again} == {f"{HOUR}-2"}
+    assert len({first, *(key for _, key in again)}) == 2
+    assert await keys.artifact_key(label(), f"{HOUR}-2") == again[0][1]
+    assert told == [(HOUR, f"{HOUR}-2")]
+    assert await keys.replacements() == [f"{HOUR}-2"]
+
+
+@pytest.mark.anyio
+async def test_a_gone_subject_is_not_replaced(keys: Keys) -> None:
+    """A lost epoch is a fault; an erased person is gone, and no epoch's number brings them back."""
+    await keys.storing_key(label(), HOUR)
+    await keys.destroy_subject("s1")
+
+    with pytest.raises(GoneError):
+        await keys.storing_key(label(), HOUR)
+
+    assert await keys.replacements() == []
+
+
+@pytest.mark.anyio
+async def test_what_is_open_by_the_agreed_time_is_not_destroyed(keys: Keys) -> None:
+    """Not the last second of an hour or a day: somebody may be storing in it."""
+    day = "intake-20261121"
+    await keys.storing_key(label(), HOUR)
+    await keys.named(day)
+
+    early = agreed(epoch_end(HOUR) - timedelta(seconds=1))
+    assert not await keys.destroy_epoch(HOUR, early)
+    assert not await keys.destroy_day(day, agreed(day_end(day) - timedelta(seconds=1)))
+
+    assert await keys.destroy_epoch(HOUR, agreed(epoch_end(HOUR)))
+    assert await keys.destroy_day(day, agreed(day_end(day)))
+
+
+@pytest.mark.anyio
+async def test_a_day_ends_with_what_replaced_its_key(
+    tables: AsyncEngine, keyring: LocalKeyring, vault_clock: Clock
+) -> None:
+    """A second key that is never destroyed would open that day's updates for ever."""
+    keys, day = fresh(tables, keyring, vault_clock), "intake-20261121"
+    assert await keys.day_key(day) == day
+    await keys.destroy_day(day, AFTER)
+    assert await keys.day_key(day) == f"{day}-2"
+
+    await keys.destroy_day(day, AFTER)
+
+    with pytest.raises(GoneError):
+        await keys.named(f"{day}-2")
 
 
 @pytest.mark.anyio
