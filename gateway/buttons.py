@@ -1,7 +1,7 @@
 """The buttons under questions about withdrawing and erasing: ids, and titles by language."""
 
 from gateway import phrases, plain
-from gateway.orders import ENGLISH, LONGEST
+from gateway.orders import LONGEST
 
 WITHDRAW = "withdraw.confirm"
 KEEP = "withdraw.keep"
@@ -18,9 +18,9 @@ _TITLES = {
 Button = tuple[str, str]
 
 
-def button(ident: str, language: str, *, fallback: str = ENGLISH) -> Button:
+def button(ident: str, language: str) -> Button:
     """Return the button *ident* as WhatsApp is given it: its id, and its title in *language*."""
-    return ident, phrases.say(_TITLES[ident], language, fallback=fallback)
+    return ident, phrases.say(_TITLES[ident], language)
 
 
 def confirming(language: str) -> str:

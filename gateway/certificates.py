@@ -39,6 +39,12 @@ NOT_INSPECTED = (
     "memory of processes that have ended",
 )
 
+IDENTITY = {
+    "": "by whoever asked, named in the trigger; this cell saw none",
+    "person": "asked for and confirmed from the number or user id that led to the pseudonym",
+}
+"""How it was known who asks, by what the erasure was triggered."""
+
 
 async def certify(one: Erasure, ports: Ports, *, backup: Backup | None = None) -> None:
     """Try to read what *one* erased, judge, sign, log, and keep the certificate."""
@@ -125,7 +131,7 @@ async def _parts(one: Erasure, key: str, ports: Ports) -> dict[str, Any]:
             "also": [each for each in facts.subjects if each != one.subject],
             "scheme": "random 128-bit pseudonym; an HMAC-SHA-256 of the number, under a key of "
             "the cell, led to it and is deleted",
-            "identity_check": "by whoever asked, named in the trigger; this cell saw none",
+            "identity_check": IDENTITY.get(one.trigger, IDENTITY[""]),
         },
         "selector": {
             "format": FORMAT,

@@ -114,13 +114,13 @@ def _pause(case: Case, left_s: float) -> tuple[float, str, bool]:
 
 
 async def _decline(case: Case) -> None:
-    if case.note:
+    if case.note and not case.note.erased:
         await declining.tell(case.note, case.ports)
     await end(case.job, State.REFUSED, outcome.reason(case.exc), case.ports)
 
 
 async def _refuse(case: Case) -> None:
-    if case.note:
+    if case.note and not case.note.erased:
         await handover.open_row(case.note, outcome.reason(case.exc), case.ports)
         await _tell(case.note, case.ports)
     await end(case.job, State.REFUSED, outcome.reason(case.exc), case.ports)
@@ -144,7 +144,7 @@ async def _to_human(case: Case) -> None:
     reason = outcome.reason(case.exc)
     await case.broker.bury(case.job.id, reason)
     case.ports.metrics.buried(reason)
-    if case.note is None:
+    if case.note is None or case.note.erased:
         return
     await handover.hand_over(case.note, reason, case.ports)
     await _tell(case.note, case.ports)

@@ -14,8 +14,8 @@ The next step of a conversation: one turn and what is remembered in, one reply o
   vain. An understood turn sets the count to zero; the third failure in a row goes to a human.
 - Who asks for a human gets one at once. From then on a short line confirms each message, and
   nothing is answered until the conversation is given back (`gateway.session`).
-- Who says (not types) that they withdraw is told how, in human hands too: withdrawal is not for
-  this page to carry out, and it must not be lost.
+- Who says (not types) that they withdraw, or want to be erased, is told how, with a button that
+  does it, in human hands too: that is not for this page to carry out, and it must not be lost.
 - A redaction placeholder is never read out: "the number you gave".
 - Answers and questions are spoken too, if the turn was spoken and became words. What went wrong,
   and a handover, is told in text.
@@ -31,8 +31,9 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
-from gateway import orders, phrases, session
+from gateway import buttons, orders, phrases, session
 from gateway.assistant import Assistant
+from gateway.buttons import Button
 from gateway.orders import Command
 from gateway.session import Asked, Memory
 from residency.model import Understanding
@@ -41,6 +42,14 @@ FAILURES = 3  # in a row, then a human
 GUESS = 0.5  # share of the threshold from which a guess is worth a question
 TEXT_LIMIT = 4_096  # characters of a WhatsApp text
 VALUE_LIMIT = 200  # characters; what is longer is no value of a slot
+
+TOLD_HOW = {
+    Command.ERASE: ("erase_how", buttons.ERASE),
+    Command.MAYBE_ERASE: ("erase_how", buttons.ERASE),
+    Command.MAYBE_WITHDRAW: ("withdraw_how", buttons.WITHDRAW),
+    Command.WITHDRAW: ("withdraw_how", buttons.WITHDRAW),
+}
+"""What is told of what somebody said and did not type, and the button that does it."""
 
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*)_[0-9]+>")
 _NUMBERS = frozenset({"CARD", "NATIONAL_ID", "PHONE"})
@@ -103,6 +112,7 @@ class Reply:
     speak: bool
     memory: Memory
     intent: str | None = None
+    buttons: tuple[Button, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +160,8 @@ def step(turn: Turn, memory: Memory, assistant: Assistant) -> Reply:
     """Return the reply to *turn*: the same for the same arguments, and one for any of them."""
     scene = _Scene(turn=turn, memory=session.fresh(memory, turn.at), assistant=assistant)
     order = orders.command(turn.text or "", assistant.languages)
-    if order in {Command.MAYBE_WITHDRAW, Command.WITHDRAW}:
-        return scene.reply(Act.RECOVER, scene.ours("withdraw_how"), scene.memory)
+    if order in TOLD_HOW:
+        return _told_how(scene, *TOLD_HOW[order])
     if scene.memory.handed_over:
         return scene.reply(Act.RECOVER, scene.ours("with_human"), scene.memory)
     if order is Command.HUMAN:
@@ -162,6 +172,19 @@ def step(turn: Turn, memory: Memory, assistant: Assistant) -> Reply:
     if order and (guess := _known(scene.memory.guess, assistant)):
         return _act_on(scene, guess, {}) if order is Command.GRANT else _puzzled(scene)
     return _respond(scene)
+
+
+def _told_how(scene: _Scene, key: str, ident: str) -> Reply:
+    """Tell how to do what was said aloud, with a button that does it."""
+    said = scene.ours(key)
+    return changed(
+        scene.reply(Act.RECOVER, said, scene.memory), buttons=(_pressed(ident, said.language),)
+    )
+
+
+def _pressed(ident: str, language: str) -> Button:
+    shown, title = buttons.button(ident, language)
+    return (buttons.confirming(language) if ident == buttons.ERASE else shown), title
 
 
 def _respond(scene: _Scene) -> Reply:

@@ -5,11 +5,13 @@ Until they press one, nothing they said is opened (`gateway.pauses`). A typed ye
 that protects; a typed no may mean either, so the question comes again.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import func, select
 
 from gateway import buttons, consents, db, pauses, phrases, record, rights
+from gateway.buttons import Button
 from gateway.inbox import WINDOW_S
 from gateway.jobs import micros
 from gateway.note import SPOKEN, Note
@@ -26,16 +28,12 @@ SENT = (Reply.ATTEMPTED, Reply.SENT)
 async def ask(note: Note, ports: Ports) -> None:
     """Open nothing more, and ask whether the person withdraws."""
     await pauses.begin(note, pauses.WITHDRAW, ports)
-    await question(note, "ask_withdraw", (buttons.WITHDRAW, buttons.KEEP), ports)
+    language = await language_of(note, ports)
+    shown = [buttons.button(each, language) for each in (buttons.WITHDRAW, buttons.KEEP)]
+    await question(note, "ask_withdraw", shown, ports)
 
 
-async def remind(note: Note, ports: Ports) -> None:
-    """Ask again: something to be opened came in; but not more than once an hour."""
-    if not await _asked_lately(note, ports):
-        await ask(note, ports)
-
-
-async def _asked_lately(note: Note, ports: Ports) -> bool:
+async def asked_lately(note: Note, ports: Ports) -> bool:
     """Whether the question was sent, or may have been, within the last hour."""
     asked = (
         select(func.max(replies.c.created_at))
@@ -70,13 +68,13 @@ async def sweep(ports: Ports) -> None:
     await pauses.forget(ports.engine, time)
 
 
-async def question(note: Note, key: str, idents: tuple[str, ...], ports: Ports) -> None:
-    """Send the phrase *key* with the buttons *idents*, in the person's language."""
-    language = await rights.language_of(note, ports)
-    fallback = note.tenant.languages[0]
-    body = Body(
-        text=phrases.say(key, language, fallback=fallback),
-        language=phrases.spoken(language, fallback),
-        buttons=tuple(buttons.button(ident, language, fallback=fallback) for ident in idents),
-    )
+async def question(note: Note, key: str, shown: Sequence[Button], ports: Ports) -> None:
+    """Send the phrase *key* with the buttons *shown*, in the person's language."""
+    language = await language_of(note, ports)
+    body = Body(text=phrases.say(key, language), language=language, buttons=tuple(shown))
     await rights.say(note, Kind.QUESTION, body, ports)
+
+
+async def language_of(note: Note, ports: Ports) -> str:
+    """Return the language to ask in: one that we have words in."""
+    return phrases.spoken(await rights.language_of(note, ports), note.tenant.languages[0])

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Row, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway import db
 from gateway.errors import GatewayError
@@ -165,13 +165,55 @@ async def ask(
         "due_at": micros(at + DUE_WITHIN),
         "urgent": urgent,
     }
-    open_one = (erasures.c.subject == subject) & erasures.c.executed_at.is_(None)
-    open_one &= erasures.c.scope == Scope.PERSON
     async with engine.begin() as tx:
-        found: str | None = (await tx.execute(select(erasures.c.id).where(open_one))).scalar()
+        found = await _open(tx, subject)
         if found is None:
             await tx.execute(insert(erasures).values(row))
-    return found or ident
+    return found.id if found else ident
+
+
+async def ask_within(
+    tx: AsyncConnection,
+    ident: str,
+    subject: str,
+    tenant: str,
+    *,
+    because: str,
+    trigger: str,
+    by: str,
+    at: datetime,
+    teller: str,
+) -> bool:
+    """
+    Within *tx*, ask for the erasure *ident* of *subject*, of which the job *teller* tells them.
+
+    One that is open already is that; False if another job tells of it.
+    """
+    if found := await _open(tx, subject):
+        if found.teller is None:
+            which = erasures.c.id == found.id
+            await tx.execute(update(erasures).where(which).values(teller=teller))
+        return found.teller in {None, teller}
+    row = {
+        "id": ident,
+        "tenant": tenant,
+        "subject": subject,
+        "because": because,
+        "trigger": trigger,
+        "asked_by": by,
+        "asked_at": micros(at),
+        "due_at": micros(at + DUE_WITHIN),
+        "teller": teller,
+    }
+    await tx.execute(insert(erasures).values(row))
+    return True
+
+
+async def _open(tx: AsyncConnection, subject: str) -> Any:
+    """Return the row of the erasure of *subject* that is not executed yet, if there is one."""
+    mine = (erasures.c.subject == subject) & (erasures.c.scope == Scope.PERSON)
+    query = select(erasures.c.id, erasures.c.teller).where(mine & erasures.c.executed_at.is_(None))
+    return (await tx.execute(query.limit(1))).one_or_none()
 
 
 async def begin(

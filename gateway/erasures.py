@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import delete
 
 from audit.model import Event, EventType
-from gateway import crashpoint, erasure, holdings, log, record, tombstones
+from gateway import crashpoint, erasure, holdings, log, own_erasure, record, tombstones
 from gateway.erasure import RESTORE, SOFT, TRIED_AGAIN_AFTER, Erasure, Facts, Scope
 from gateway.errors import JournalError
 from gateway.holdings import KEPT_AS_PROOF, Holdings
@@ -78,6 +78,7 @@ class Erasures:
                 await self.advance(one.id)
             except Exception as exc:  # noqa: BLE001 - the others go on
                 log.get().error("erasure.failed", stage=one.step, error=exc)
+        await own_erasure.wake(self.ports)
 
     async def prune(self, time: AgreedTime) -> None:
         """Take down the tombstones whose time is over, in the database and in the journal."""

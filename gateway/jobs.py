@@ -338,6 +338,16 @@ class Jobs:
             await self._tell(tx, freed)
         self._woken(freed)
 
+    async def wake(self, job_ids: Collection[str]) -> None:
+        """Make those of *job_ids* that are parked accepted again, due at once."""
+        parked = jobs.c.id.in_(job_ids) & (jobs.c.state == State.PARKED)
+        values = {"state": State.ACCEPTED, "reason": "", "next_try_at": 0}
+        async with self._engine.begin() as tx:
+            query = update(jobs).where(parked).values(values).returning(jobs.c.id)
+            woken = list((await tx.execute(query)).scalars())
+            await self._tell(tx, woken)
+        self._woken(woken)
+
     async def resume(self, job_ids: Collection[str]) -> None:
         """Make accepted jobs that wait for their next try due now."""
         waiting = jobs.c.id.in_(job_ids) & (jobs.c.state == State.ACCEPTED)

@@ -22,8 +22,9 @@ from gateway.errors import LeaseLostError
 from gateway.inbox import keyed
 from gateway.jobs import ERASED, Job, State
 from gateway.ports import Ports
-from gateway.schema import aliases, inbox
+from gateway.schema import aliases, erasures, inbox
 from gateway.settings import Tenant
+from gateway.subjects import Declared
 from gateway.touch import Leave, Matter
 from gateway.whatsapp.payload import Choice, Edited, Identity, Message, Text, VoiceNote
 from policy import consent
@@ -38,7 +39,12 @@ TYPED = "answer_typed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """One update being worked on. *subject* is a random pseudonym."""
+    """
+    One update being worked on. *subject* is a random pseudonym.
+
+    *erased*: the person was erased, as they asked with this very update, and is told of it; nothing
+    can be sealed for them any more, nor must anything be kept.
+    """
 
     job: Job
     message: Message
@@ -47,6 +53,7 @@ class Note:
     jurisdiction: Jurisdiction
     region: str
     minor: bool = False
+    erased: bool = False
 
     @property
     def spoken(self) -> bool:
@@ -115,12 +122,31 @@ async def opened(job: Job, ports: Ports) -> Note:
     body = await ports.custody.open_named(row.body_key, job.id, row.sealed)
     message = msgspec.json.decode(body, type=Message)
     tenant = ports.tenants[job.tenant]
+    if erased := await _told_of(job, ports):
+        return _note(job, message, erased, Declared(), ports, erased=True)
     found = await names(message.sender, tenant.id, ports.keys)
     if await tombstones.bars(ports.engine, found, message.sent_at):
         await _bar(job, ports)
     subject = await _person(found, tenant.id, ports)
-    declared = await subjects.declared(ports.engine, subject)
-    note = Note(
+    note = _note(job, message, subject, await subjects.declared(ports.engine, subject), ports)
+    await ports.jobs.identify(job, subject, note.purpose)
+    # Asked again: an erasure that began in between stops the jobs it finds, and did not find ours.
+    if await tombstones.bars(ports.engine, found, message.sent_at):
+        await _bar(job, ports)
+    return note
+
+
+def _note(
+    job: Job,
+    message: Message,
+    subject: str,
+    declared: Declared,
+    ports: Ports,
+    *,
+    erased: bool = False,
+) -> Note:
+    tenant = ports.tenants[job.tenant]
+    return Note(
         job=job,
         message=message,
         tenant=tenant,
@@ -133,12 +159,16 @@ async def opened(job: Job, ports: Ports) -> Note:
         ),
         region=ports.region,
         minor=declared.minor,
+        erased=erased,
     )
-    await ports.jobs.identify(job, subject, note.purpose)
-    # Asked again: an erasure that began in between stops the jobs it finds, and did not find ours.
-    if await tombstones.bars(ports.engine, found, message.sent_at):
-        await _bar(job, ports)
-    return note
+
+
+async def _told_of(job: Job, ports: Ports) -> str | None:
+    """Return whose erasure *job* tells of: they asked for it with this update, and are nobody's."""
+    query = select(erasures.c.subject).where(erasures.c.teller == job.id)
+    async with db.reading(ports.engine) as tx:
+        found: str | None = (await tx.execute(query)).scalar()
+    return found
 
 
 async def _bar(job: Job, ports: Ports) -> NoReturn:

@@ -49,6 +49,7 @@ class Kind(StrEnum):
 
     CONSENT = "consent"
     DECLINED = "declined"  # that the person is not served here
+    ERASED = "erased"  # that their erasure is done
     NOTICE = "notice"
     PURPOSE = "purpose"  # the question for a further consent
     QUESTION = "question"  # whether they withdraw, or want everything deleted
@@ -87,7 +88,9 @@ async def sealed(note: Note, kind: Kind, body: Body, ports: Ports) -> bytes:
     return await ports.custody.seal_small(note.subject, context, msgspec.json.encode(body))
 
 
-async def intend(tx: AsyncConnection, note: Note, kind: Kind, sealed: bytes, ports: Ports) -> bool:
+async def intend(
+    tx: AsyncConnection, note: Note, kind: Kind, sealed: bytes | None, ports: Ports
+) -> bool:
     """Commit, with *tx*, that this will be sent; False if this job already has such a reply."""
     return await _insert(tx, note, kind, sealed, ports)
 

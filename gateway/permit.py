@@ -75,7 +75,8 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
         decision = await ports.decide(question, asked.append)
     await ports.trail.append(_event(note, stage, decision, ports))
     for each in asked:
-        if each.provenance.id == decision.provenance.id:
+        # Nothing can be sealed for an erased person, nor should it be.
+        if each.provenance.id == decision.provenance.id and not note.erased:
             ports.decisions.keep(_made(note, stage, decision, each, ports))
     ports.metrics.decided(stage.value, type(decision).__name__.lower(), decision.reasons)
     if isinstance(decision, Allowed):

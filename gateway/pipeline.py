@@ -24,6 +24,7 @@ from gateway.permit import permitted
 from gateway.ports import Ports
 from gateway.session import Memory
 from policy.model import Stage
+from residency.model import Passage
 
 
 async def answer(note: Note, ports: Ports) -> None:
@@ -59,7 +60,7 @@ async def _heard(note: Note, known: Memory, ports: Ports) -> Turn:
 
 
 async def _committed(reply: Reply, note: Note, ports: Ports) -> Body:
-    body = Body(text=reply.text, language=reply.language, speak=reply.speak)
+    body = Body(text=reply.text, language=reply.language, speak=reply.speak, buttons=reply.buttons)
     kept = await memory.sealed(note, reply.memory, ports)
     sealed = await outbox.sealed(note, Kind.TEXT, body, ports)
     async with ports.engine.begin() as tx:
@@ -78,13 +79,13 @@ async def _send_text(note: Note, body: Body, ports: Ports) -> None:
     allowed = await permitted(note, Stage.REPLY, ports)
     graph = ports.graphs[note.message.phone_number_id]
     to = note.message.sender
-    await outbox.deliver(
-        note,
-        Kind.TEXT,
-        allowed,
-        lambda opaque, passage: graph.text(to, body.text, opaque=opaque, passage=passage),
-        ports,
-    )
+
+    async def send(opaque: str, passage: Passage) -> str:
+        if body.buttons:
+            return await graph.buttons(to, body.text, body.buttons, opaque=opaque, passage=passage)
+        return await graph.text(to, body.text, opaque=opaque, passage=passage)
+
+    await outbox.deliver(note, Kind.TEXT, allowed, send, ports)
     note.mark("first_response", ports)
 
 

@@ -119,11 +119,23 @@ async def refuse(note: Note, ports: Ports, purpose: str = SPOKEN) -> Confirmatio
 
 
 async def withdraw(note: Note, ports: Ports) -> Confirmation:
+    """Take back every consent, and destroy what was kept if law or tenant say so."""
+    await take_back(note, ports)
+    overruled = await consents.yes_since(note, SPOKEN, ports) is not None
+    said = Confirmation(("withdrawn",))
+    if erasing.required(note, ports):
+        erased = await erasing.withdrawn(note, ports, older=overruled)
+        held = ("withdrawn_held",) if erased.held else ()
+        said = Confirmation(("withdrawn_erased", *held))
+    return LATER_SAID if overruled else said
+
+
+async def take_back(note: Note, ports: Ports) -> None:
     """
     Record the withdrawal of every consent, and undo what rested on them.
 
     What is under way stops before its next touch; what waits ends unheard; what was said is
-    forgotten and, if law or tenant say so, what was kept is destroyed.
+    forgotten.
     """
     further = [each for each in PURPOSES if await _takes_back(note, each, ports)]
     rows = {each: await _wording(note, each, ports) for each in (SPOKEN, *further)}
@@ -138,13 +150,6 @@ async def withdraw(note: Note, ports: Ports) -> Confirmation:
     await consents.answered(note, [SPOKEN, *PURPOSES], ports)
     await pauses.end(note, ports, "withdrawn")
     await erasing.forget(note, ports)
-    overruled = await consents.yes_since(note, SPOKEN, ports) is not None
-    said = Confirmation(("withdrawn",))
-    if erasing.required(note, ports):
-        erased = await erasing.withdrawn(note, ports, older=overruled)
-        held = ("withdrawn_held",) if erased.held else ()
-        said = Confirmation(("withdrawn_erased", *held))
-    return LATER_SAID if overruled else said
 
 
 async def withdraw_one(note: Note, ports: Ports, purpose: str) -> Confirmation:

@@ -329,6 +329,7 @@ erasures = Table(
     Column("scope", String(16), nullable=False, server_default="person"),
     Column("step", String(16), nullable=False, server_default=""),  # the last one done
     Column("facts", LargeBinary),  # what was found and what became of it; ids and counts
+    Column("teller", String(34)),  # the job that tells the person, who asked in the chat
     Column("executed_at", BigInteger),
     Column("hardened_at", BigInteger),
     Column("certified_at", BigInteger),
@@ -336,6 +337,7 @@ erasures = Table(
     Column("certificate", LargeBinary),
     Index("erasures_open", "certified_at", "asked_at"),
     Index("erasures_by_subject", "subject"),
+    Index("erasures_by_teller", "teller"),
 )
 
 # How far something outside is that the tables know of: after a restore they know less.

@@ -1,6 +1,6 @@
 """What each kind of update asks of us: an answer, an act of a person's rights, or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from gateway import (
@@ -10,6 +10,7 @@ from gateway import (
     declining,
     doubts,
     orders,
+    own_erasure,
     pauses,
     phrases,
     pipeline,
@@ -34,14 +35,22 @@ from gateway.whatsapp.payload import (
     written,
 )
 
-CHOICES: dict[str, confirming.Act] = {
-    buttons.KEEP: doubts.keep,
-    buttons.WITHDRAW: rights.withdraw,
-} | {
-    rights.button(answer, purpose): partial(act, purpose=purpose)
-    for answer, act in ((rights.GRANT, rights.grant), (rights.REFUSE, rights.refuse))
-    for purpose in (SPOKEN, *PURPOSES)
-}
+CHOICES: Mapping[str, confirming.Act] = (
+    {
+        buttons.KEEP: doubts.keep,
+        buttons.KEEP_DATA: own_erasure.keep,
+        buttons.WITHDRAW: rights.withdraw,
+    }
+    | {
+        buttons.confirming(tag): partial(own_erasure.confirmed, language=tag)
+        for tag in phrases.LANGUAGES
+    }
+    | {
+        rights.button(answer, purpose): partial(act, purpose=purpose)
+        for answer, act in ((rights.GRANT, rights.grant), (rights.REFUSE, rights.refuse))
+        for purpose in (SPOKEN, *PURPOSES)
+    }
+)
 
 
 async def _human(note: Note, ports: Ports) -> rights.Confirmation:
@@ -50,12 +59,26 @@ async def _human(note: Note, ports: Ports) -> rights.Confirmation:
 
 
 COMMANDS: dict[Command, confirming.Act] = {
+    Command.ERASE: own_erasure.ask,
     Command.GRANT: rights.grant,
     Command.HUMAN: _human,
+    Command.MAYBE_ERASE: own_erasure.ask_first,
     Command.MAYBE_WITHDRAW: doubts.ask,
     Command.RECEIPT: receipts.send,
     Command.REFUSE: rights.refuse,
     Command.WITHDRAW: rights.withdraw,
+}
+
+
+ASKED: dict[str, confirming.Act] = {
+    pauses.ERASE: own_erasure.ask_first,
+    pauses.WITHDRAW: doubts.ask,
+}
+"""How to ask again what stands behind a pause."""
+
+KEEPS: dict[str, tuple[confirming.Act, str]] = {
+    pauses.ERASE: (own_erasure.keep, buttons.KEEP_DATA),
+    pauses.WITHDRAW: (doubts.keep, buttons.KEEP),
 }
 
 URGENT = frozenset({Command.ERASE, Command.MAYBE_ERASE, Command.MAYBE_WITHDRAW, Command.WITHDRAW})
@@ -67,7 +90,7 @@ def urgent(message: Message, languages: Sequence[str]) -> bool:
         case Revoked() | Edited() | System():
             return True
         case Choice(id=choice) if choice in CHOICES:
-            return choice.startswith((rights.REFUSE, buttons.WITHDRAW))
+            return choice.startswith((rights.REFUSE, buttons.WITHDRAW, buttons.ERASE))
         case content:
             said = written(content)
             order = orders.command(said, languages)
@@ -122,7 +145,7 @@ async def _answer(note: Note, ports: Ports) -> None:
         await pipeline.answer(note, ports)
     except ConsentNeededError as exc:
         if exc.code == pauses.REASON:
-            await doubts.remind(note, ports)
+            await _remind(note, ports)
             raise
         await _unless_overtaken(note, ports)
         await rights.ask(note, ports)
@@ -137,6 +160,12 @@ async def _unless_overtaken(note: Note, ports: Ports) -> None:
         raise LeaseLostError(note.job.id)
 
 
+async def _remind(note: Note, ports: Ports) -> None:
+    """Ask again what is open, for something to be opened came in; not more than once an hour."""
+    if not await doubts.asked_lately(note, ports):
+        await ASKED[await pauses.standing(note, ports) or pauses.WITHDRAW](note, ports)
+
+
 async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     """Return what *note* orders, in whatever form it comes: pressed, typed, edited, a caption."""
     content = note.message.content
@@ -146,20 +175,21 @@ async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     if purpose := phrases.withdrawn(said, note.tenant.languages):
         return partial(rights.withdraw_one, purpose=purpose)
     command = orders.command(said, note.tenant.languages)
-    if (meant := _meant(said, command)) and await pauses.standing(note, ports):
+    if (asked := await pauses.standing(note, ports)) and (meant := _meant(said, command, asked)):
         return meant
     if command is None or command not in COMMANDS or not await _answers(command, note, ports):
         return None
     return COMMANDS[command]
 
 
-def _meant(said: str, command: Command | None) -> confirming.Act | None:
-    """Return what *said* answers to the question whether they withdraw, which is open."""
-    if buttons.titled(said, buttons.KEEP):
-        return doubts.keep
-    if command is Command.GRANT:
+def _meant(said: str, command: Command | None, asked: str) -> confirming.Act | None:
+    """Return what *said* answers to the question *asked*, which is open: only a button erases."""
+    keep, title = KEEPS[asked]
+    if buttons.titled(said, title):
+        return keep
+    if command is Command.GRANT and asked == pauses.WITHDRAW:
         return rights.withdraw
-    return doubts.ask if command is Command.REFUSE else None
+    return ASKED[asked] if command in {Command.GRANT, Command.REFUSE} else None
 
 
 async def _answers(command: Command, note: Note, ports: Ports) -> bool:

@@ -70,6 +70,7 @@ def _gateway() -> None:
         sa.Column("scope", sa.String(length=16), server_default="person", nullable=False),
         sa.Column("step", sa.String(length=16), server_default="", nullable=False),
         sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("teller", sa.String(length=34), nullable=True),
         sa.Column("executed_at", sa.BigInteger(), nullable=True),
         sa.Column("hardened_at", sa.BigInteger(), nullable=True),
         sa.Column("certified_at", sa.BigInteger(), nullable=True),
@@ -78,6 +79,7 @@ def _gateway() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("erasures_by_subject", "erasures", ["subject"], unique=False)
+    op.create_index("erasures_by_teller", "erasures", ["teller"], unique=False)
     op.create_index("erasures_open", "erasures", ["certified_at", "asked_at"], unique=False)
     op.create_table(
         "findings",
