@@ -163,6 +163,12 @@ class Jobs:
             woken = await self._wake_next(tx, job.conversation)
         self._woken(woken)
 
+    async def alone(self, tx: AsyncConnection, job: Job) -> None:
+        """Within *tx*, have whoever works on the same conversation wait: call it before `hold`."""
+        same = (jobs.c.conversation == job.conversation) & (jobs.c.state == State.ACCEPTED)
+        query = select(jobs.c.id).where(same).order_by(jobs.c.seq).with_for_update()
+        (await tx.execute(query)).all()
+
     async def in_line(self, job: Job) -> None:
         """
         Let *job*, which passed earlier turns, wait for them with the rest of what it asks.

@@ -8,11 +8,12 @@ What a person may want beside an answer: to agree, refuse, withdraw, delete, rea
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.model import EventType
 from gateway import (
@@ -44,6 +45,7 @@ from policy.model import YES, ConsentState, Stage
 from residency.model import Passage
 from vault.errors import KeyLostError
 
+Unless = Callable[[AsyncConnection], Awaitable[bool]]
 GRANT = "consent.grant"
 REFUSE = "consent.refuse"
 OVERRULED = "consent.overruled"
@@ -66,10 +68,9 @@ LATER_SAID = Confirmation((), reason=OVERRULED)
 """The person wrote something else later, and it came in first: that counts, and was confirmed."""
 
 
-async def ask(note: Note, ports: Ports) -> None:
-    """Ask for consent with two buttons, unless this conversation was asked and not yet answered."""
-    if not await asked(note, ports):
-        await _ask(note, SPOKEN, Kind.CONSENT, ports)
+async def question(note: Note, ports: Ports, *, unless: Unless) -> None:
+    """Ask for consent to voice notes with two buttons, *unless* it is too late for that."""
+    await _ask(note, SPOKEN, Kind.CONSENT, ports, unless=unless)
 
 
 async def ask_more(note: Note, ports: Ports) -> None:
@@ -218,14 +219,25 @@ async def tell(note: Note, key: str, ports: Ports, *more: str, purpose: str = ""
     await say(note, Kind.NOTICE, Body(text=" ".join(said), language=language), ports)
 
 
-async def say(note: Note, kind: Kind, body: Body, ports: Ports, *, purpose: str = "") -> None:
+async def say(
+    note: Note,
+    kind: Kind,
+    body: Body,
+    ports: Ports,
+    *,
+    purpose: str = "",
+    unless: Unless | None = None,
+) -> bool:
     """
     Send *body* under the policy's notice stage, as this job's message of *kind*.
 
-    If it asks for consent to *purpose*, the words are noted beside it.
+    If it asks for consent to *purpose*, the words are noted beside it. *unless* is asked in the
+    transaction that decides to send; return whether it was decided.
     """
     sealed = await outbox.sealed(note, kind, body, ports)
     async with ports.engine.begin() as tx:
+        if unless is not None and await unless(tx):
+            return False
         await ports.jobs.hold(tx, note.job)
         new = await outbox.intend(tx, note, kind, sealed, ports)
         if new and purpose:
@@ -241,6 +253,7 @@ async def say(note: Note, kind: Kind, body: Body, ports: Ports, *, purpose: str 
         return await graph.text(to, body.text, opaque=opaque, passage=passage)
 
     await outbox.deliver(note, kind, allowed, send, ports)
+    return True
 
 
 async def language_of(note: Note, ports: Ports) -> str:
@@ -271,14 +284,17 @@ def button(answer: str, purpose: str) -> str:
     return answer if purpose == SPOKEN else f"{answer}.{purpose}"
 
 
-async def _ask(note: Note, purpose: str, kind: Kind, ports: Ports) -> None:
+async def _ask(
+    note: Note, purpose: str, kind: Kind, ports: Ports, *, unless: Unless | None = None
+) -> None:
     shown = await _current(note, purpose, ports)
     buttons = (
         (button(GRANT, purpose), shown.grant_title),
         (button(REFUSE, purpose), shown.refuse_title),
     )
     body = Body(text=shown.text, language=shown.language, notice=shown.version, buttons=buttons)
-    await say(note, kind, body, ports, purpose=purpose)
+    if not await say(note, kind, body, ports, purpose=purpose, unless=unless):
+        return
     await consents.on_record(note, EventType.CONSENT_ASKED, purpose, consents.words(body), ports)
 
 

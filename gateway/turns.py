@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from gateway import (
+    asking,
     buttons,
     confirming,
     consents,
@@ -16,6 +17,7 @@ from gateway import (
     pipeline,
     receipts,
     rights,
+    unread,
 )
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.note import SPOKEN, Note
@@ -124,7 +126,7 @@ async def act(note: Note, ports: Ports) -> str:
             await rights.moved(note, ports)
         case Unsupported():
             await declining.check(note, ports)
-            await rights.tell(note, "unsupported", ports)
+            await unread.tell(note, ports)
         case Edited():
             await ports.jobs.in_line(note.job)  # its new words are a turn like any other
             await _answer(note, ports)
@@ -148,7 +150,7 @@ async def _answer(note: Note, ports: Ports) -> None:
             await _remind(note, ports)
             raise
         await _unless_overtaken(note, ports)
-        await rights.ask(note, ports)
+        await asking.ask(note, ports)
         raise
     if note.spoken:
         await rights.ask_more(note, ports)

@@ -1,13 +1,18 @@
 """Each kind of update asks one thing of us, and reactions ask nothing."""
 
+import asyncio
+
 import pytest
+from sqlalchemy import update
 from support.desk import PHONE, Desk
 
 from audit.errors import AppendError
 from audit.model import EventType
-from gateway import phrases, rights, turns
-from gateway.errors import ConsentNeededError
-from gateway.schema import handovers, replies
+from gateway import phrases, rights, turns, unread
+from gateway.demo.graph import refusal
+from gateway.errors import ChannelRefusedError, ConsentNeededError
+from gateway.jobs import State
+from gateway.schema import handovers, jobs, replies
 from gateway.whatsapp.payload import (
     Choice,
     Content,
@@ -167,3 +172,45 @@ def _message(content: Content) -> Message:
     return Message(
         phone_number_id="1", id="wamid.9", sender=Identity(phone=PHONE), sent_at=0, content=content
     )
+
+
+@pytest.mark.anyio
+async def test_an_album_is_answered_once(desk: Desk) -> None:
+    """Six pictures are six updates of one second, and one sentence is enough."""
+    for _ in range(6):
+        note = await desk.note(Unsupported(what="image"))
+        await turns.act(note, desk.ports)
+        await desk.ports.jobs.end(note.job, State.DONE, "answered")
+    assert desk.texts() == [phrases.say("unsupported", "en")]
+
+    desk.clock.move(unread.AT_ONCE.total_seconds() + 1)
+    await turns.act(await desk.note(Unsupported(what="video")), desk.ports)
+
+    assert len(desk.texts()) == 2, "what comes later is something else"
+
+
+@pytest.mark.anyio
+async def test_an_album_whose_answer_failed_is_answered_by_the_next_picture(desk: Desk) -> None:
+    """One refused sentence must not silence the others."""
+    first = await desk.note(Unsupported(what="image"))
+    desk.world.faults.add("messages", refusal(131026, 400))
+    with pytest.raises(ChannelRefusedError):
+        await turns.act(first, desk.ports)
+    await desk.ports.jobs.end(first.job, State.REFUSED, "131026")
+
+    await turns.act(await desk.note(Unsupported(what="image")), desk.ports)
+
+    assert desk.texts() == [phrases.say("unsupported", "en")]
+
+
+@pytest.mark.anyio
+async def test_an_album_in_the_hands_of_six_workers_is_answered_once(desk: Desk) -> None:
+    """Whoever decides to say it decides alone: the others of the conversation wait."""
+    pictures = [await desk.hear(Unsupported(what="image")) for _ in range(6)]
+    async with desk.ports.engine.begin() as tx:  # as if none waited for an earlier one
+        await tx.execute(update(jobs).values(urgent=True))
+
+    notes = [await desk.claim(job, f"w{n}") for n, job in enumerate(pictures)]
+    await asyncio.gather(*(turns.act(note, desk.ports) for note in notes))
+
+    assert desk.texts() == [phrases.say("unsupported", "en")]
