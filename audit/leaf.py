@@ -4,6 +4,7 @@ Leaves: how an event is written as one entry of the log, and read back.
 - An entry is canonical JSON (`canonical`) of at most 4 KiB; absent facts are left out.
 - ``ts`` is integer microseconds UTC; ``region`` is where the processor stands, ``log_region``
   whose log this is.
+- No string of a leaf looks like a phone number, a message id or an address (`personal`).
 - ``aseq`` counts the events of one artifact in this log from 0 without gaps, and ``aprev`` is
   the hex leaf hash of the one before: a missing event shows.
 """
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from audit import canonical
+from audit import canonical, personal
 from audit.errors import EventError
 from audit.model import Event, EventType, Leaf
 
@@ -23,6 +24,7 @@ SKEW = "clock_skew_us"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
+_SECOND = re.compile(r"\.1[0-9]{9}$", re.ASCII)  # told again in another second: another event
 _TEXTS = (
     "artifact", "subject", "job", "touch", "action", "processor", "region", "decision", "outcome",
 )  # fmt: skip
@@ -60,6 +62,10 @@ def check(event: Event) -> None:
         raise EventError(f"outcome: expected one of {', '.join(sorted(_OUTCOMES))}")
     if SKEW in event.detail:
         raise EventError(f"detail.{SKEW}: only the log writes this")
+    texts = {name: getattr(event, name) or "" for name in ("tenant", "actor", *_TEXTS)}
+    texts["id"] = _SECOND.sub("", event.id)
+    if path := personal.fault({**texts, "detail": event.detail}):
+        raise EventError(f"{path}: looks like a phone number, a message id or an address")
 
 
 def touch_facts(event: Event) -> dict[str, str | None]:

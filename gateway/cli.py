@@ -27,7 +27,16 @@ from gateway.commands import keys as keys_group
 from gateway.commands import retention as retention_group
 from gateway.commands import subjects as subjects_group
 from gateway.commands import vault as vault_group
-from gateway.commands.shared import AsJson, Config, Subject, load, show, to_json, with_database
+from gateway.commands.shared import (
+    AsJson,
+    Config,
+    Subject,
+    known_operator,
+    load,
+    show,
+    to_json,
+    with_database,
+)
 from gateway.compose import (
     crossings,
     doctor,
@@ -195,6 +204,7 @@ def give_back_command(
 ) -> int:
     """Close a handover; the dialogue answers again when the running cell has it on the trail."""
     others: list[int] = []
+    by = known_operator(load(config), by)
 
     async def ask(engine: Any) -> list[dict[str, Any]]:
         others.append(await handover.close(engine, job, by=by, at=surroundings.now()))
@@ -253,6 +263,7 @@ def close_command(
     config: Config = None,
 ) -> int:
     """Close a finding; the suspension ends when the running cell has it on the trail."""
+    by = known_operator(load(config), by)
 
     async def ask(engine: Any) -> list[dict[str, Any]]:
         await findings.close(engine, ident, by=by, why=why, at=surroundings.now())

@@ -4,7 +4,6 @@ One erasure as the database keeps it: who asked, how far it is, what was found a
 Everything here is ids, counts and times: an erasure's own row tells nothing of the person.
 """
 
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from audit.personal import looks_personal
 from gateway import db
 from gateway.errors import GatewayError
 from gateway.jobs import micros
@@ -31,16 +31,6 @@ TRIGGERS = ("contract-end", "order", "request", "withdrawal")
 STEPS = ("stopped", "listed", "keys", "rows", "messages", "objects", "remains")
 MOST_CHARS = 64
 MOST_NAMED = 500  # ids in one statement
-
-
-# Letters before it make a case of it: DSR-20261119-07.
-_NUMBER = re.compile(r"(?<![A-Za-z0-9])(?<![A-Za-z]-)\+?[0-9](?:[ ()./-]{0,3}[0-9]){6,14}(?![0-9])")
-_MESSAGE = re.compile(r"wamid\.|wacid\.|@", re.IGNORECASE)
-
-
-def personal(text: str) -> bool:
-    """Whether *text*, which goes into the log, looks like a number, a message id or an address."""
-    return bool(_NUMBER.search(text) or _MESSAGE.search(text))
 
 
 class Scope(StrEnum):
@@ -151,7 +141,7 @@ async def ask(
     for name, value in (("because", because), ("by", by)):
         if not 0 < len(value.strip()) <= MOST_CHARS:
             raise ErasureError(f"{name}: say it in 1 to {MOST_CHARS} characters")
-        if personal(value):
+        if looks_personal(value):
             raise ErasureError(f"{name}: it looks like a number or an address (name the case)")
     ident = f"e_{secrets.token_hex(16)}"
     row = {

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from audit.errors import AuditError
 from audit.leaf import instant, micros
 from audit.model import Event, EventType
+from audit.personal import looks_personal, withheld
 from gateway import db, log
 from gateway.errors import GatewayError
 from gateway.metrics import Metrics
@@ -246,6 +247,9 @@ async def close(engine: AsyncEngine, ident: str, *, by: str, why: str, at: datet
     """
     if not by.strip() or not why.strip():
         raise FindingError("a finding is closed by somebody, for a reason (--by, --why)")
+    for option, said in (("--by", by), ("--why", why)):
+        if looks_personal(said):
+            raise FindingError(f"{option}: looks like a number or an address (it goes on record)")
     values = {"open_key": None, "closed_at": micros(at), "closed_by": by[:64], "why": why[:200]}
     which = (findings.c.id == ident) & findings.c.closed_at.is_(None)
     async with engine.begin() as tx:
@@ -318,9 +322,9 @@ def _event(row: Row[Any], cell: str, kind: EventType, at: int, said: dict[str, A
         outcome="suspended" if row.suspends else "noted",
         detail=said
         | {
-            "declared": row.declared,
+            "declared": withheld(row.declared),
             "kind": row.kind,
-            "observed": row.observed,
+            "observed": withheld(row.observed),
             "severity": row.severity,
         },
     )

@@ -11,6 +11,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.model import Event, EventType
+from audit.personal import looks_personal
 from gateway import db, log, memory, session
 from gateway.errors import GatewayError
 from gateway.jobs import micros
@@ -99,6 +100,8 @@ async def close(engine: AsyncEngine, job: str, *, by: str, at: datetime) -> int:
     """
     if not by.strip():
         raise HandoverError("a handover is closed by somebody (--by)")
+    if looks_personal(by):
+        raise HandoverError("--by: looks like a number or an address (name a pseudonym)")
     which = (handovers.c.job == job) & handovers.c.closed_at.is_(None)
     values = {"closed_at": micros(at), "closed_by": by[:64]}
     async with engine.begin() as tx:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.model import Event, EventType
+from audit.personal import looks_personal
 from gateway import subjects
 from gateway.errors import DeniedError, UndecidedError
 from gateway.ports import Ports
@@ -86,6 +87,9 @@ async def propose(
         expires_at=until,
     )
     orders.check(hold)
+    for name, said in (("case", case), ("ground", ground), ("by", who.id)):
+        if looks_personal(said):
+            raise HoldError(f"{name}: looks like a number or an address (it goes on record)")
     await _may_ask(_request(who, Action.PLACE_HOLD, hold), ports)
     taken = await holds.propose(ports.custody, hold)
     return await _found(hold.id, ports), taken

@@ -58,8 +58,8 @@ async def ask_leave(
     """
     Ask for leave to open everything of *subject*; return the request's id.
 
-    *by* names who wants to, *selector* is the digest of what was selected. The answer is the
-    receipt of the log: no evidence, no reading.
+    *by* names who wants to, somebody of the settings; *selector* is the digest of what was
+    selected. The answer is the receipt of the log: no evidence, no reading.
     """
     row = {"tenant": tenant, "subject": subject, "what": REPORT, "asked_by": by}
     return await _ask(engine, row | {"purpose": selector}, at)

@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from audit.personal import looks_personal
 from gateway import addresses, secretfile
 from gateway.secretfile import Secret, SecretFile
 from policy.access import Role
@@ -647,6 +648,29 @@ class Admin(Section):
         if len({person.name for person in self.people}) < len(self.people):
             raise ValueError("people: a name is used twice (each person has one, and one token)")
         return self
+
+
+def _impersonal(value: str) -> str:
+    if looks_personal(value):
+        raise ValueError("looks like a number or an address (a pseudonym goes into the log)")
+    return value
+
+
+OperatorName = Annotated[
+    StrictStr,
+    _shaped(r"[a-z][a-z0-9_-]{0,31}", "1-32 of a-z 0-9 _ -, a letter first"),
+    AfterValidator(_impersonal),
+]
+
+
+class Operators(Section):
+    """
+    Who may be named by ``--by`` of a command, beside the people of the admin API.
+
+    A name goes into the log for good: a pseudonym or a function, such as ``dpo`` or ``p_7``.
+    """
+
+    names: Annotated[tuple[OperatorName, ...], AfterValidator(_distinct)] = ()
 
 
 def sections_of(annotation: Any) -> Iterator[type[Section]]:

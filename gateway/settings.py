@@ -31,6 +31,7 @@ from gateway.sections import (
     Keeper,
     Keys,
     Mode,
+    Operators,
     Outbox,
     Policy,
     Probe,
@@ -71,6 +72,12 @@ class Settings(Section):
     egress: Egress = Egress()
     probe: Probe = Probe()
     admin: Admin = Admin()
+    operators: Operators = Operators()
+
+    @property
+    def operator_names(self) -> frozenset[str]:
+        """Return who may be named as the one who asks for something."""
+        return frozenset(self.operators.names) | {person.name for person in self.admin.people}
 
     @model_validator(mode="after")
     def _nobodys(self) -> Self:

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from audit.model import Event, EventType, Leaf, Receipt
+from audit.personal import withheld
 from gateway import crashpoint
 from residency.model import Contact, Observed, Processor
 
@@ -59,7 +60,8 @@ class Touch:
         """
         Record the facts of *observed* that are not empty; later ones replace earlier ones.
 
-        What the vendor said of itself goes under ``attested``: it is no observation of ours.
+        What the vendor said of itself goes under ``attested``: it is no observation of ours, and
+        is withheld where it looks like a number of somebody.
         """
         seen = {
             "host": observed.host,
@@ -74,7 +76,7 @@ class Touch:
         said = {"region": observed.region, "request_id": observed.request_id}
         if facts := {name: value for name, value in seen.items() if value}:
             self.detail |= facts | {"basis": "observed"}
-        if facts := {name: value for name, value in said.items() if value}:
+        if facts := {name: withheld(value) for name, value in said.items() if value}:
             basis = {"basis": "attested by vendor"}
             self.detail["attested"] = self.detail.get("attested", {}) | facts | basis
 

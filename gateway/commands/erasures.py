@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from gateway import erasure
-from gateway.commands.shared import AsJson, Config, Subject, load, show, with_database
+from gateway.commands.shared import (
+    AsJson,
+    Config,
+    Subject,
+    known_operator,
+    load,
+    show,
+    with_database,
+)
 from gateway.compose import access
 from gateway.errors import MissingPartError
 
@@ -16,8 +24,12 @@ app = typer.Typer()
 erasures = typer.Typer(no_args_is_help=True, help="Erasures and their certificates.")
 app.add_typer(erasures, name="erasures")
 
-Because = Annotated[str, typer.Option("--because", help="Why, for the certificate.")]
-By = Annotated[str, typer.Option("--by", help="Who asks; for the certificate.")]
+Because = Annotated[
+    str, typer.Option("--because", help="The case, for the log: no number of a person, no name.")
+]
+By = Annotated[
+    str, typer.Option("--by", help="Who asks: a name of operators.names, for the certificate.")
+]
 Trigger = Annotated[str, typer.Option("--trigger", help=f"One of {', '.join(erasure.TRIGGERS)}.")]
 Hard = Annotated[
     bool, typer.Option("--hard", help="Roll the person's key bucket at once, not within 24 h.")
@@ -43,6 +55,7 @@ def erase_command(
     The certificate follows when their key bucket was rolled: vocustody erasures certificate.
     """
     loaded = load(config)
+    by = known_operator(loaded, by)
     ident = asyncio.run(
         access.erase(loaded, subject, because=because, trigger=trigger, by=by, urgent=hard)
     )
@@ -94,6 +107,8 @@ def contract_end_command(
     config: Config = None,
 ) -> int:
     """Erase everybody of a tenant whose contract ends; the running cell does it."""
-    idents = asyncio.run(access.erase_tenant(load(config), tenant, because=because, by=by))
+    loaded = load(config)
+    by = known_operator(loaded, by)
+    idents = asyncio.run(access.erase_tenant(loaded, tenant, because=because, by=by))
     print("\n".join(idents) or "nobody is known of this tenant")
     return 0

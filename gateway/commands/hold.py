@@ -10,7 +10,15 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import holding, inspect, ordered
-from gateway.commands.shared import AsJson, Config, Row, load, show, with_database
+from gateway.commands.shared import (
+    AsJson,
+    Config,
+    Row,
+    known_operator,
+    load,
+    show,
+    with_database,
+)
 from gateway.compose.surroundings import now
 from gateway.errors import MissingPartError
 from gateway.ordered import Wanted
@@ -24,7 +32,7 @@ group = typer.Typer(no_args_is_help=True, help="Legal holds: proposed by one, ap
 app.add_typer(group, name="hold")
 
 Ident = Annotated[str, typer.Argument(metavar="HOLD", help="A hold (h_).")]
-By = Annotated[str, typer.Option("--by", help="Who says so: a pseudonym, such as p_7.")]
+By = Annotated[str, typer.Option("--by", help="Who says so: a name of operators.names.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose, if the cell has several.")]
 
 
@@ -106,6 +114,7 @@ def list_command(config: Config = None, as_json: AsJson = False) -> int:  # noqa
 
 def _ordered(config: Path | None, verb: str, wanted: Wanted) -> Row:
     """Return what the running cell made of it."""
+    known_operator(load(config), wanted.by)
 
     async def ask(engine: AsyncEngine) -> Sequence[Row]:
         ident = await ordered.ask(engine, verb, wanted, now())

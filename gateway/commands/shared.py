@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import compose, settings
 from gateway.compose import stores
-from gateway.errors import MissingPartError
+from gateway.errors import GatewayError, MissingPartError
 from gateway.settings import Settings
 
 Config = Annotated[
@@ -26,6 +26,28 @@ Row = dict[str, Any]
 def load(config: Path | None) -> Settings:
     """Return the settings of *config*, or of the file that the environment names."""
     return settings.load(compose.config_path(config))
+
+
+class OperatorError(GatewayError):
+    """Whoever is named by ``--by`` is nobody of the settings."""
+
+
+def known_operator(settings: Settings, by: str) -> str:
+    """
+    Return *by* if the settings know somebody of this name; the log keeps it for good.
+
+    Raises:
+        OperatorError: they do not; the message lists whom they know.
+
+    """
+    known = settings.operator_names
+    if by in known:
+        return by
+    if not known:
+        raise OperatorError("--by: the settings name nobody (list who may ask in operators.names)")
+    raise OperatorError(
+        f"--by: nobody of the settings (one of {', '.join(sorted(known))}; see operators.names)"
+    )
 
 
 async def with_database(

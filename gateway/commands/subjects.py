@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands.shared import Config, Subject, load
+from gateway.commands.shared import Config, Subject, known_operator, load
 from gateway.compose import access
 from gateway.whatsapp.payload import Identity
 
@@ -37,6 +37,8 @@ def export_command(
     config: Config = None,
 ) -> int:
     """Write everything that is held of a person to a zip with a readable page (GDPR Art. 15)."""
-    count = asyncio.run(access.report(load(config), subject, to, by=by))
+    loaded = load(config)
+    by = known_operator(loaded, by)
+    count = asyncio.run(access.report(loaded, subject, to, by=by))
     print(f"{to.name}: {count} files (index.html is for people)")
     return 0

@@ -17,6 +17,7 @@ from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import Response
 
+from audit.personal import looks_personal
 from gateway import db, erasure, subjects
 from gateway.console import cursor
 from gateway.console.call import Call, Endpoint, may
@@ -39,7 +40,7 @@ _LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,64}")
 def _reason(value: Any) -> bool:
     if not isinstance(value, str) or not value.strip() or not _LINE.fullmatch(value):
         return False
-    return not erasure.personal(value)
+    return not looks_personal(value)
 
 
 async def begin(call: Call) -> Response:

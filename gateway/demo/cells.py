@@ -51,6 +51,7 @@ def write_settings(
         'data = "data"',
         f'listen = "{listen}"',
         'mode = "development"',
+        '[operators]\nnames = ["dpo", "officer", "p_1", "p_2"]',
         more,
         f'[registry]\nfile = "{registry}"' if registry else "",
         *(_tenant(directory, plan, graph_url) for plan in tenants),

@@ -124,8 +124,8 @@ async def erased(town: Town, claims: Claims) -> None:
     anna = town.residents["Anna"]
     claims.scene("12. Anna asks to be erased.")
     subject = next(leaf["subject"] for leaf in await watching.leaves(anna) if "subject" in leaf)
-    asked = ("erase", subject, "--because", "she asked", "--by", "the officer", "--hard", "--json")
-    claims.tell(f"$ vocustody erase {subject} --because 'she asked' --by 'the officer' --hard")
+    asked = ("erase", subject, "--because", "she asked", "--by", "officer", "--hard", "--json")
+    claims.tell(f"$ vocustody erase {subject} --because 'she asked' --by officer --hard")
     status, said = await watching.vocustody(anna, *asked)
     row: dict[str, Any] = json.loads(said)[0] if status == 0 else {}
     took = _took(row)

@@ -17,6 +17,9 @@ data = "data"
 listen = "127.0.0.1:0"
 mode = "development"
 
+[operators]
+names = ["dpo", "p_1", "p_2"]
+
 [registry]
 file = "{registry}"
 

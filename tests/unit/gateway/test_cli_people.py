@@ -103,7 +103,7 @@ def test_what_is_declared_is_printed_and_kept(
         (("subject", "declare", SUBJECT, "--residence", "Germany"), "country code"),
         (("handovers", "close", JOB), "by"),
         (("handovers", "close", JOB, "--by", " "), "--by"),
-        (("handovers", "close", "j_0", "--by", "Grace"), "no open handover"),
+        (("handovers", "close", "j_0", "--by", "dpo"), "no open handover"),
     ],
 )
 def test_what_cannot_be_done_exits_2(
@@ -117,11 +117,71 @@ def test_what_cannot_be_done_exits_2(
     assert said.out == ""
 
 
+HOLD = ("--case", "2026-117", "--ground", "GDPR Art. 17(3)(e)", "--until", "2027-01-01T00:00Z")
+NAMING = (
+    ("erase", SUBJECT, "--because", "request 2026-117"),
+    ("erasures", "contract-end", "clinic", "--because", "contract 2026-117"),
+    ("findings", "close", "f_1", "--why", "looked at"),
+    ("handovers", "close", JOB),
+    ("hold", "approve", "h_1"),
+    ("hold", "propose", *HOLD, "--subject", SUBJECT),
+    ("hold", "release", "h_1"),
+    ("subject", "export", SUBJECT, "report.zip"),
+)
+
+
+@pytest.mark.parametrize(
+    "by", ["+49 151 12345678", "\uff14\uff19\uff11\uff15\uff11", "Grace Hopper", ""]
+)
+@pytest.mark.parametrize("command", NAMING, ids=lambda command: " ".join(command[:2]))
+def test_who_asks_is_somebody_of_the_settings(
+    cell: Path, command: tuple[str, ...], by: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name stays in the log for good: it is chosen once, by who writes the settings."""
+    assert cli.main([*command, "--by", by, "--config", str(cell)]) == 2
+
+    said = capsys.readouterr().err
+    assert "--by: nobody of the settings (one of dpo, p_1, p_2" in said
+    assert not by or by not in said
+
+
+def test_where_nobody_is_named_the_fix_is(cell: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty set would otherwise read like a broken command."""
+    cell.write_text(cell.read_text().replace('names = ["dpo", "p_1", "p_2"]', "names = []"))
+
+    assert cli.main(["handovers", "close", JOB, "--by", "dpo", "--config", str(cell)]) == 2
+
+    assert "operators.names" in capsys.readouterr().err
+
+
+NUMBER = "of +49 151 12345678"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("erase", SUBJECT, "--because", NUMBER), "because"),
+        (("erasures", "contract-end", "clinic", "--because", NUMBER), "because"),
+        (("findings", "close", "f_1", "--why", NUMBER), "--why"),
+    ],
+)
+def test_a_reason_with_a_number_is_refused_where_it_is_typed(
+    cell: Path, command: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The log would refuse it later, when nobody is there to say it better."""
+    assert cli.main([*command, "--by", "dpo", "--config", str(cell)]) == 2
+
+    said = capsys.readouterr().err
+    assert f"{option}: " in said
+    assert "looks like a number" in said
+    assert "12345678" not in said
+
+
 def test_a_handover_is_closed_once_and_the_others_are_told(
     cell: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Who closes one of two must know that the bot is still silent."""
-    close = ["--by", "Grace", "--config", str(cell)]
+    close = ["--by", "dpo", "--config", str(cell)]
 
     assert cli.main(["handovers", "close", JOB, *close]) == 0
     assert "1 more of this conversation" in capsys.readouterr().out
@@ -131,4 +191,4 @@ def test_a_handover_is_closed_once_and_the_others_are_told(
 
     assert [row["job"] for row in json.loads(capsys.readouterr().out)] == [OTHER]
     assert cli.main(["handovers", "close", OTHER, *close]) == 0
-    assert capsys.readouterr().out == f"{OTHER}: closed by Grace\n"
+    assert capsys.readouterr().out == f"{OTHER}: closed by dpo\n"

@@ -1,0 +1,88 @@
+"""
+What must not stand in a leaf: phone numbers, message ids and addresses, in any script's digits.
+
+- Text is read as Unicode's compatibility form (NFKC) with every decimal digit as ASCII and
+  without invisible characters: full-width and Arabic-Indic digits count as digits.
+- A number is seven digits or more with at most three other signs between two of them
+  (ITU-T E.164 allows 15; national numbers without a prefix have seven or eight).
+- Ids and digests that programs make, times, and the usual forms of a case number are none:
+  ``2026-117``, ``12/2026``, ``DSR-20261119-07``.
+- This is a pattern. A name passes, and so does a number that is written out in words.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+WITHHELD = "withheld"
+"""Stands in a leaf where somebody else's program said what looks like a number."""
+
+_NUMBER = re.compile(r"(?<![0-9])\+?[0-9](?:[^a-z0-9]{0,3}[0-9]){6,}(?![0-9])")
+_ADDRESS = re.compile(r"wamid\.|wacid\.|@")
+_DAY = r"20[2-9][0-9]-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12][0-9]|3[01])"
+_NO_NUMBER = re.compile(
+    r"(?<![a-z0-9])(?:"
+    r"[a-z]{1,8}_[0-9a-f]{16,64}(?:\.[a-z0-9_]+)*"  # an id of ours
+    r"|[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{128}"  # a digest
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # a UUID
+    r"|(?<![0-9][-/. ])(?:"  # alone: not the middle of a number that is written in groups
+    rf"{_DAY}(?:[t ][0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:\.[0-9]{{1,6}})?)?"
+    r"(?:z|[+-][0-9]{2}:[0-9]{2})?)?"  # a day, a time (RFC 3339)
+    rf"|[a-z]{{1,8}}-{_DAY}(?:-[0-9]{{1,4}})?"  # DSR-20261119-07
+    r"|20[2-9][0-9][-/][0-9]{1,5}|[0-9]{1,5}[-/]20[2-9][0-9]"  # 2026-117, 117/2026
+    r")(?![-/. ]?[0-9])"
+    r")(?![a-z0-9])"
+)
+_IP = re.compile(
+    r"(?<![a-z0-9.])(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?:\.(?!$)|(?![0-9.]))){4}(?::[0-9]{1,5})?"
+)
+_CONNECTION = frozenset({"declared", "host", "hosts", "observed", "peer", "peers", "refused"})
+
+
+def looks_personal(text: str) -> bool:
+    """Whether *text* holds what looks like a phone number, a message id or a mail address."""
+    plain = _plain(text)
+    return bool(_ADDRESS.search(plain) or _NUMBER.search(_NO_NUMBER.sub(" a ", plain)))
+
+
+def withheld(text: str) -> str:
+    """Return *text*, or `WITHHELD` if it looks personal; IP addresses may stay."""
+    return WITHHELD if looks_personal(_without_ips(text)) else text
+
+
+def fault(fields: Mapping[str, Any]) -> str | None:
+    """
+    Return the path of the first string in *fields*, keys included, that looks personal, or None.
+
+    Where a connection is described, IP addresses and ports may stand.
+    """
+    return next((path for path, text in _strings(fields, "") if looks_personal(text)), None)
+
+
+def _strings(value: Any, path: str, *, ips: bool = False) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, _without_ips(value) if ips else value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield path, str(key)
+            inner = f"{path}.{key}" if path else str(key)
+            yield from _strings(each, inner, ips=ips or key in _CONNECTION)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _strings(each, path, ips=ips)
+
+
+def _plain(text: str) -> str:
+    """Return *text* in NFKC, lower case, each decimal digit as ASCII, without format signs."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(_ascii(char) for char in folded if unicodedata.category(char) != "Cf")
+
+
+def _ascii(char: str) -> str:
+    digit = unicodedata.digit(char, None)
+    return char if digit is None else str(digit)
+
+
+def _without_ips(text: str) -> str:
+    return _IP.sub(" ip ", text.casefold())
