@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from audit.personal import looks_personal
-from gateway import addresses, secretfile
+from gateway import addresses, places, secretfile
 from gateway.secretfile import Secret, SecretFile
 from policy.access import Role
 from vault import bucket
@@ -90,6 +90,12 @@ def _free(path: Path) -> Path:
     return path
 
 
+def _country(value: str) -> str:
+    if fault := places.country_fault(value):
+        raise ValueError(fault)
+    return value
+
+
 def _distinct(values: tuple[_T, ...]) -> tuple[_T, ...]:
     if len(set(values)) < len(values):
         raise ValueError("must not name one thing twice")
@@ -101,7 +107,7 @@ Place = Annotated[Path, BeforeValidator(_path)]
 PublicFile = Annotated[Place, AfterValidator(_file)]
 Name = Annotated[StrictStr, _shaped(r"\S(.{0,198}\S)?", "1-200 characters on one line")]
 Language = Annotated[StrictStr, _shaped(r"[a-z]{2,3}", "a BCP 47 primary tag such as de or pt")]
-Country = Annotated[StrictStr, _shaped(r"[A-Z]{2}", "an ISO 3166-1 alpha-2 code such as DE")]
+Country = Annotated[StrictStr, AfterValidator(_country)]
 NumberId = Annotated[StrictStr, _shaped(r"[0-9]{1,32}", "WhatsApp's phone number id: digits")]
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from gateway import places
 from gateway.errors import SettingsError
 from gateway.faults import faults_of
 from gateway.sections import (
@@ -43,6 +44,7 @@ from gateway.sections import (
     Worker,
 )
 from policy.access import PLATFORM
+from residency.registry import regions
 
 __all__ = ["Cell", "Mode", "Services", "Settings", "Tenant", "WhatsApp", "load"]
 
@@ -133,6 +135,7 @@ def load(path: Path) -> Settings:
         settings = Settings.model_validate(raw, context=context)
     except ValidationError as exc:
         raise SettingsError([*faults_of(exc, Settings), *faults]) from None
+    faults += _nowhere(settings)
     if faults:
         raise SettingsError(faults)
     return settings
@@ -197,6 +200,13 @@ def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
         whose = person.get("tenant") if isinstance(person, dict) else None
         if isinstance(whose, str) and whose not in known:
             yield f"admin.people[{index}].tenant: no tenant of this cell (name one's id)"
+
+
+def _nowhere(settings: Settings) -> Iterator[str]:
+    """Yield one fault if nobody of the registry stands where the cell does."""
+    known = regions(settings.registry.file)
+    if known and (fault := places.region_fault(settings.cell.region, known)):
+        yield f"cell.region: {fault}"
 
 
 def _numbers(tenant: Mapping[str, Any]) -> set[str]:

@@ -116,6 +116,19 @@ def load(
     return Registry(processor for _, processor in found)
 
 
+def regions(path: Path | None = None) -> dict[str, str]:
+    """
+    Return where the rows of *path* (default: the shipped file) stand: region to country.
+
+    What is wrong with a row, `load` says.
+    """
+    book = Book()
+    found = rows.read(SHIPPED, book, [])
+    if path not in (None, SHIPPED):
+        found = rows.read(path, book, [])
+    return {row.region: row.jurisdiction for _, row in found}
+
+
 def _faults(row: Processor, regions: Mapping[str, str], today: date) -> Iterator[str]:
     if row.region not in regions:
         yield f"region: {row.region!r} is not in the [region] table (add it with its jurisdiction)"
@@ -191,4 +204,4 @@ def _after(day: date) -> int:
     return int(datetime.combine(day + timedelta(days=1), time(), UTC).timestamp())
 
 
-__all__ = ["NOT_FILED", "NO_CONTRACT", "SHIPPED", "STAGES", "Registry", "load", "stages"]
+__all__ = ["NOT_FILED", "NO_CONTRACT", "SHIPPED", "STAGES", "Registry", "load", "regions", "stages"]

@@ -33,7 +33,7 @@ from gateway.accounts import Accounts
 from gateway.assistant import Assistant
 from gateway.audio.decode import Decoder
 from gateway.broker import Broker
-from gateway.compose import crossings, identities, stores, times
+from gateway.compose import crossings, identities, steps, stores, times
 from gateway.compose import egress as exits
 from gateway.compose.channels import channels, door
 from gateway.compose.egress import WORLD, Outside
@@ -232,6 +232,7 @@ async def _parts(
     time = times.timekeeper(settings, engine, outside.machine, who=worker, shelf=shelf)
     await time.agreed()  # what begins now is dated by it
     now = time.now
+    await steps.demand(settings, ruled, now())
     keyring = stores.keyring(settings, worker)
     keys = stores.keys(settings, engine, keyring, clock=now)
     objects = await stores.objects(settings)

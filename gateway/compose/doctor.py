@@ -13,15 +13,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import accounts, assistant, db, natsd
 from gateway.accounts import Fault
 from gateway.broker import Broker
-from gateway.compose import egress, engines, identities, privileges, rules, stores, times
+from gateway.compose import egress, engines, identities, privileges, rules, steps, stores, times
 from gateway.compose.identities import Identity
 from gateway.compose.privileges import Remark
+from gateway.compose.steps import Step
 from gateway.compose.surroundings import MACHINE, now
 from gateway.errors import GatewayError, MissingPartError, SettingsError
 from gateway.jobs import ACCOUNT, Jobs
@@ -30,6 +32,7 @@ from gateway.settings import Settings
 from policy.errors import PolicyError
 from policy.model import Undecided
 from residency.errors import EgressError, EngineMissingError, ResidencyError
+from residency.jurisdiction import NOWHERE
 from residency.model import Processor
 from residency.registry import Registry
 from vault.errors import VaultError
@@ -74,6 +77,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _tried("broker", lambda: asyncio.run(_broker(settings)))
     yield _tried("registry", lambda: _registry(settings))
     yield _tried("policy", lambda: asyncio.run(_policy(settings)))
+    yield from _steps(settings)
     for tenant in settings.tenants:
         yield _tried(
             f"assistant of {tenant.id}",
@@ -284,6 +288,29 @@ async def _policy(settings: Settings) -> str:
             "the output of vocustody policy bundle?)"
         )
     return f"revision {ruled.revision[:16]} by {ruled.engine}"
+
+
+def _steps(settings: Settings) -> Iterator[Check]:
+    """Yield a check per tenant and law: every step, by whom or why by nobody."""
+    try:
+        found = asyncio.run(_asked(settings))
+    except (GatewayError, PolicyError, ResidencyError):
+        return  # the check of the policy says so
+    for (tenant, law), each in groupby(found, key=lambda step: (step.tenant, step.jurisdiction)):
+        taken = list(each)
+        lacking = any(step.missing for step in taken)
+        whose = f"{tenant} serves {'any other country' if law == NOWHERE else law}"
+        says = "; ".join(step.says for step in taken)
+        grave = lacking and settings.production
+        yield Check("note" if lacking and not grave else whose, not grave, says)
+
+
+async def _asked(settings: Settings) -> list[Step]:
+    async with AsyncExitStack() as stack:
+        opened = await egress.egress(settings, stack)
+        way = await egress.source_way(settings, opened, stack)
+        ruled = await rules.rules(settings, stack, way)
+        return [step async for step in steps.steps(settings, ruled, now())]
 
 
 def _assistant(tenant: Tenant) -> str:

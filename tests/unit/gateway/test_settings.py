@@ -543,3 +543,27 @@ def test_a_short_token_is_a_fault(write: Write, tmp_path: Path) -> None:
     (tmp_path / "a-two.token").write_text("x" * 31)
 
     assert any("at least 32 characters" in fault for fault in faults(path))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("de-fra", "eu-central"), ("eu-central-1", "eu-central"), ("ap-tokyo", "ap-singapore")],
+)
+def test_a_region_of_no_registry_row_is_refused(write: Write, written: str, meant: str) -> None:
+    """Such a cell was ready and refused everybody: nobody stands where it says it does."""
+    text = swap(DEVELOPMENT, 'region = "eu-central"', f'region = "{written}"')
+
+    [fault] = faults(write(text))
+
+    assert fault.startswith(f"cell.region: no processor of the registry stands in '{written}'")
+    assert "us-east" in fault
+    assert fault.endswith(f"nearest: {meant})")
+
+
+def test_a_controller_in_the_uk_is_told_the_code(write: Write) -> None:
+    """``UK`` is reserved, not assigned: the table of laws, and telephone plans, say ``GB``."""
+    text = swap(DEVELOPMENT, 'jurisdiction = "DE"', 'jurisdiction = "UK"')
+
+    [fault] = faults(write(text))
+
+    assert fault.startswith("tenants[0].jurisdiction: must be GB ")
