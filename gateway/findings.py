@@ -71,6 +71,7 @@ class Findings:
         self._fresh: dict[str, dict[str, Any]] = {}  # key -> row, not durable yet
         self._seen: dict[Fact, int] = {}  # -> when it was last written
         self._facts: dict[Fact, tuple[str, int]] = {}  # basis and time, not durable yet
+        self._ever: set[str] = set()  # keys of what is reported once, whatever became of it
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +80,9 @@ class Findings:
         async with db.reading(self._engine) as tx:
             for row in (await tx.execute(select(observations))).all():
                 self._seen[row.processor, row.fact, row.value] = row.last_at
+            query = select(findings.c.processor, findings.c.kind, findings.c.observed)
+            once = await tx.execute(query.where(findings.c.kind == drift.Kind.LAW))
+            self._ever = {_hashed(*row) for row in once.all()}
         await self._reload()
 
     def suspended(self) -> tuple[str, ...]:
@@ -103,6 +107,15 @@ class Findings:
         """Open *finding*, which no comparison found, unless it is open."""
         self._opens(finding, row)
         self._woken.set()
+
+    def report_once(self, finding: Finding, row: Processor) -> bool:
+        """Open *finding* unless it ever was, closed since or not; tell whether it was opened."""
+        key = _key(finding)
+        if key in self._ever:
+            return False
+        self._ever.add(key)
+        self.report(finding, row)
+        return True
 
     def is_open(self, finding: Finding) -> bool:
         """Whether *finding* was reported and not closed since."""
@@ -259,7 +272,11 @@ async def close(engine: AsyncEngine, ident: str, *, by: str, why: str, at: datet
 
 
 def _key(finding: Finding) -> str:
-    told = f"{finding.processor}\0{finding.kind}\0{finding.observed}"
+    return _hashed(finding.processor, finding.kind, finding.observed)
+
+
+def _hashed(processor: str, kind: str, observed: str) -> str:
+    told = f"{processor}\0{kind}\0{observed}"
     return hashlib.sha256(told.encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ Ask before acting: every stage of every note is a decision, and every decision i
 from dataclasses import replace
 
 from audit.model import Event, EventType
-from gateway import pauses
+from gateway import pauses, unlisted
 from gateway.decisions import Made
 from gateway.errors import (
     ConsentNeededError,
@@ -80,6 +80,7 @@ async def permitted(note: Note, stage: Stage, ports: Ports) -> Allowed:
             ports.decisions.keep(_made(note, stage, decision, each, ports))
     ports.metrics.decided(stage.value, type(decision).__name__.lower(), decision.reasons)
     if isinstance(decision, Allowed):
+        unlisted.find(note, stage, decision, ports)
         return decision
     if isinstance(decision, Denied) and question.suspended:
         decision = await ports.decide(replace(question, suspended=()))

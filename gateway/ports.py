@@ -60,7 +60,8 @@ class Ports:
     whether a consent to a transfer could change any decision here: else nobody reads it.
     *simulators* are the ``host:port`` that a development cell's messaging may reach beside its
     registry row's. *erasing* tells whether a law of
-    some countries erases what rested on a withdrawn consent.
+    some countries erases what rested on a withdrawn consent; *unlisted* which of some countries
+    have no law in the bundle in force.
     """
 
     region: str
@@ -94,4 +95,5 @@ class Ports:
     egress: Egress
     simulators: tuple[str, ...] = ()
     asks_transfer_consent: bool = False
+    unlisted: Callable[[Collection[str]], Collection[str]] = lambda _countries: ()
     erasing: Callable[[Collection[str]], bool] = lambda _countries: False

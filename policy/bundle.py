@@ -98,6 +98,7 @@ class Bundle:
             data_sha256=self.data_sha256,
             processors={stage: frozenset(ids) for stage, ids in served.items()},
             hosts={row["id"]: tuple(row["hosts"]) for row in self.data["processors"]},
+            countries=frozenset(self.data["jurisdictions"]),
             asks_transfer_consent=any(
                 way["ground"] == "explicit-consent"
                 for classes in self.data["ways"].values()

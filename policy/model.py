@@ -159,7 +159,7 @@ class Facts:
     *processors* are the registry ids per stage: an answer that names another is no answer.
     *hosts* are each row's ``name:port`` pairs, which an answer must repeat. *asks_transfer_consent*
     tells whether a transfer consent could matter anywhere: the deployment names that ground and
-    a law admits it.
+    a law admits it. *countries* are those that the bundle has a law of.
     """
 
     revision: str
@@ -167,6 +167,7 @@ class Facts:
     processors: Mapping[str, frozenset[str]]
     hosts: Mapping[str, tuple[str, ...]]
     asks_transfer_consent: bool = False
+    countries: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

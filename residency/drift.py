@@ -30,6 +30,7 @@ class Kind(StrEnum):
     ACCOUNT = "account"  # the vendor does not accept the operator's account: no difference of place
     CERTIFICATE = "certificate"
     HOST = "host"
+    LAW = "law"  # people write from a country that the table has no law of: none of a vendor's
     PEER = "peer"
     REFUSED = "refused"
     REGION = "region"

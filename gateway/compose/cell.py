@@ -286,6 +286,7 @@ async def _parts(
         unknown_grace_s=settings.outbox.unknown_grace_seconds,
         egress=egress,
         simulators=exits.simulators(settings),
+        unlisted=ruled.unlisted,
         erasing=partial(jurisdictions.erases, laws=jurisdictions.load()),
     )
     return ports, broker, relay, keyring, ruled, trail, time

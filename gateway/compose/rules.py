@@ -1,6 +1,6 @@
 """What the cell enforces: registry, laws and tenants' tightenings, in one bundle on one engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,7 +30,8 @@ class Rules:
 
     *age* says for how many seconds nobody has stood by the release in force; 0 if it was built
     here. `decide` puts it into each question. *following* says whether the next release would be
-    heard of. *offer* is the release for an OPA server.
+    heard of. *unlisted* names those of some countries that the release has no law of. *offer* is
+    the release for an OPA server.
     """
 
     registry: Registry
@@ -39,6 +40,7 @@ class Rules:
     decide: Decide
     ask_access: AskAccess
     asks_transfer_consent: bool
+    unlisted: Callable[[Collection[str]], Collection[str]]
     age: Callable[[], int]
     following: Callable[[], bool]
     offer: Offer
@@ -67,6 +69,7 @@ async def rules(settings: Settings, stack: AsyncExitStack, way: Way = straight) 
         ask_access=ask_access,
         # The next release may look at it, whatever this one does.
         asks_transfer_consent=built is None or built.facts.asks_transfer_consent,
+        unlisted=lambda codes: sorted({*codes} - follower.active.facts.countries),
         age=lambda: follower.age,
         following=lambda: follower.alive,
         offer=publication.offer(settings, follower),
