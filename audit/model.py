@@ -57,6 +57,8 @@ class EventType(StrEnum):
     RETENTION_CHECKED = "retention.checked"
     RETENTION_OVERDUE = "retention.overdue"
     SUBJECT_DECLARED = "subject.declared"
+    SUBJECT_MERGED = "subject.merged"
+    SUBJECT_SPLIT = "subject.split"
     TOUCH_BEGAN = "touch.began"
     TOUCH_ENDED = "touch.ended"
     UPDATE_ARRIVED = "update.arrived"

@@ -14,10 +14,10 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.model import Event, EventType
-from gateway import db, subjects
+from gateway import db, persons, subjects
 from gateway.inbox import keyed
 from gateway.jobs import micros
-from gateway.note import SPOKEN, Note, carry_over
+from gateway.note import SPOKEN, Note
 from gateway.outbox import Body, Kind
 from gateway.outbox import State as Reply
 from gateway.ports import Ports
@@ -171,7 +171,7 @@ async def record(
     )
     await ports.consents.record(row)
     if (now := await subjects.became(ports.engine, note.subject)) != note.subject:
-        await carry_over(note.subject, now, note.tenant.id, ports)
+        await persons.carry_over(note.subject, now, note.tenant.id, ports)
     return row
 
 

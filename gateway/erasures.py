@@ -27,6 +27,7 @@ from gateway.erasure import RESTORE, SOFT, TRIED_AGAIN_AFTER, Erasure, Facts, Sc
 from gateway.errors import JournalError
 from gateway.holdings import KEPT_AS_PROOF, Holdings
 from gateway.jobs import ERASED, REVOKED, WITHDRAWN, micros
+from gateway.persons import Held
 from gateway.ports import Ports
 from gateway.schema import aliases
 from gateway.tombstones import STANDS_FOR, Journal, Stone
@@ -109,7 +110,9 @@ class Erasures:
         found = await holdings.holdings(
             stone.subject, stone.tenant, self.ports, known=stone.subjects
         )
-        return replace(stone, subjects=found.subjects, aliases=found.aliases)
+        return replace(
+            stone, subjects=found.subjects, aliases=found.aliases, held=_times(found.held)
+        )
 
     async def _replayed(self, stone: Stone, gate: asyncio.Semaphore) -> None:
         """Execute *stone* once more, or to its end if the database has it begun."""
@@ -179,6 +182,7 @@ class Erasures:
             subject=one.subject,
             subjects=found.subjects if found else (),
             aliases=found.aliases if found else (),
+            held=_times(found.held) if found else (),
             because=one.because,
             trigger=one.trigger,
             erased_at=int(at.timestamp()),
@@ -415,6 +419,11 @@ class Erasures:
         """Whether the database has not even heard of an erasure that is among the newest."""
         newest = await self.journal.newest()
         return len(await erasure.executed(self.ports.engine, newest)) < len(newest)
+
+
+def _times(held: Sequence[Held]) -> tuple[tuple[str, int, int, str], ...]:
+    """Return *held* as a tombstone keeps it."""
+    return tuple((each.alias, each.since, each.until or 0, each.user_id) for each in held)
 
 
 def _told_as(step: str, one: Erasure, at: datetime) -> str:

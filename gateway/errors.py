@@ -32,6 +32,10 @@ class MissingPartError(GatewayError):
     """Something this command needs is not installed or not reachable; the message names the fix."""
 
 
+class NoNumberError(GatewayError):
+    """What was given as a telephone number is none; the message does not repeat it."""
+
+
 class DoorError(GatewayError):
     """A request the webhook does not accept; *status* is its HTTP answer, *code* its reason."""
 

@@ -64,7 +64,7 @@ async def intend(
     row = {
         "job": note.job.id,
         "tenant": note.tenant.id,
-        "conversation": note.job.conversation,
+        "conversation": note.conversation,
         "subject": note.subject,
         "reason": reason[:64],
         "taken": taken,

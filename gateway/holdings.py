@@ -14,12 +14,14 @@ import orjson
 from sqlalchemy import ColumnElement, Table, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway import db, subjects
+from gateway import db, persons, subjects
+from gateway.persons import Held
 from gateway.schema import (
     aliases,
     decisions,
     erasures,
     handovers,
+    identity_changes,
     inbox,
     jobs,
     merges,
@@ -60,6 +62,7 @@ COVERAGE: Mapping[str, str] = {
     "hold_requests": "no person for long: what a command wants, for a minute",
     "hold_scopes": "named by a hold, and kept with it (GDPR Art. 17(3)(e))",
     "holds": "counted as legal-holds; the ground of what is kept",
+    "identity_changes": "by subject; gone once the log has them",
     "inbox": "by job",
     "jobs": "by subject",
     "merges": "by subject",
@@ -115,7 +118,8 @@ class Holdings:
     """
     What is held of *subject* and of those who became it (*subjects*, all of them).
 
-    *aliases* are keyed hashes; *jobs* and *recordings* ids. *selector* says how this was found,
+    *aliases* are keyed hashes, and *held* from when to when each was theirs; *jobs* and
+    *recordings* are ids. *selector* says how this was found,
     and its digest is what a report and a certificate of the same selection share.
     """
 
@@ -123,6 +127,7 @@ class Holdings:
     subject: str
     subjects: tuple[str, ...]
     aliases: tuple[str, ...]
+    held: tuple[Held, ...]
     jobs: tuple[str, ...]
     recordings: tuple[str, ...]
     copies: tuple[Copy, ...]
@@ -152,12 +157,13 @@ async def holdings(
     whole = tuple(dict.fromkeys((*known, *formerly)))
     async with db.reading(place.engine) as tx:
         theirs = (await tx.execute(select(jobs).where(jobs.c.subject.in_(whole)))).all()
-        names = select(aliases.c.alias).where(aliases.c.subject.in_(whole)).order_by("alias")
+        held = await persons.held_by(tx, whole)
         found = Holdings(
             tenant=tenant,
             subject=subject,
             subjects=whole,
-            aliases=tuple((await tx.execute(names)).scalars()),
+            aliases=tuple(dict.fromkeys(each.alias for each in held)),
+            held=tuple(held),
             jobs=tuple(dict.fromkeys((*jobs_of, *(row.id for row in theirs)))),
             recordings=tuple(row.artifact for row in theirs),
             copies=(),
@@ -188,6 +194,7 @@ def rows_of(found: Holdings) -> list[tuple[Table, ColumnElement[bool]]]:
         (decisions, decisions.c.subject.in_(whole)),
         (requests, requests.c.subject.in_(whole)),
         (declared, declared.c.subject.in_(whole)),
+        (identity_changes, identity_changes.c.subject.in_(whole)),
         (aliases, aliases.c.subject.in_(whole)),
         (merges, or_(merges.c.subject.in_(whole), merges.c.into.in_(whole))),
         (jobs, jobs.c.subject.in_(whole)),

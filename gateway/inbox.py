@@ -51,6 +51,7 @@ class Inbox:
     """
     Accepts parsed deliveries; `start` runs its one writer, `aclose` ends it.
 
+    *admits* tells the messages that are taken in at all; what it does not is acknowledged, no more.
     *urgent* tells the updates that only take rights away from us: they wait for no earlier turn.
     More than *most_waiting* deliveries, or one that waits for *answer_s* seconds, are refused.
     """
@@ -64,6 +65,7 @@ class Inbox:
         now: Callable[[], datetime],
         committed: Callable[[Sequence[JobId]], None],
         urgent: Callable[[str, Message], bool] = lambda _tenant, _message: False,
+        admits: Callable[[str, Message], bool] = lambda _tenant, _message: True,
         most_waiting: int = MOST_WAITING,
         answer_s: float = ANSWER_S,
     ) -> None:
@@ -73,6 +75,7 @@ class Inbox:
         self._now = now
         self._committed = committed
         self._urgent = urgent
+        self._admits = admits
         self._queue: asyncio.Queue[tuple[_Rows, asyncio.Future[list[JobId]]]] = asyncio.Queue(
             most_waiting
         )
@@ -135,6 +138,8 @@ class Inbox:
         rows = _Rows()
         for update in parsed.updates:
             if isinstance(update, Message):
+                if not self._admits(tenant, update):
+                    continue
                 await self._message(rows, tenant, update, key, now)
             elif isinstance(update, Status) and update.opaque:
                 rows.statuses.append(_status(update))

@@ -140,6 +140,7 @@ class Metrics:
         )
         self._updates = self._counter("updates", "Updates accepted", "kind", "tenant")
         self._dropped = self._counter("dropped", "Parts of payloads counted and dropped", "part")
+        self._groups = self._counter("group_messages", "Messages in groups", "tenant", "outcome")
         self._decisions = self._counter("decisions", "Decisions", "stage", "outcome", "reason")
         self._unkept = self._counter(
             "decisions_unkept", "Decisions without a replay input", "reason"
@@ -267,6 +268,10 @@ class Metrics:
     def unconfirmed(self, reason: str) -> None:
         """Count an act of a person's rights that was done and not confirmed to them."""
         self._unconfirmed.labels(self._reasons(reason)).inc()
+
+    def group_message(self, tenant: str, outcome: str) -> None:
+        """Count a message in a group, and what became of it."""
+        self._groups.labels(_one_of(self._tenants, tenant), self._states(outcome)).inc()
 
     def unauthorized(self) -> None:
         """Count a request to the admin API without a token that it knows."""

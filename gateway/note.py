@@ -6,31 +6,25 @@ nowhere but in the sealed update, which goes when the job ends.
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import NoReturn
 
 import msgspec
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.model import Event, EventType
-from gateway import db, log, subjects, tombstones
+from gateway import db, log, persons, subjects, tombstones
 from gateway.errors import LeaseLostError
-from gateway.inbox import keyed
 from gateway.jobs import ERASED, Job, State
 from gateway.ports import Ports
-from gateway.schema import aliases, erasures, inbox
+from gateway.schema import erasures, inbox
 from gateway.settings import Tenant
 from gateway.subjects import Declared
 from gateway.touch import Leave, Matter
-from gateway.whatsapp.payload import Choice, Edited, Identity, Message, Text, VoiceNote
-from policy import consent
+from gateway.whatsapp.payload import Choice, Edited, Message, Text, VoiceNote
 from residency.jurisdiction import locate
 from residency.model import Jurisdiction
-from vault.keys import Keys
 from vault.model import Kind, Label
 
 SPOKEN = "transcribe_and_answer"
@@ -70,6 +64,15 @@ class Note:
                 return ""
 
     @property
+    def conversation(self) -> str:
+        """
+        Return the opaque name of what this person and this number of the tenant's have said.
+
+        It stays when the person's names change, and is another's when the number becomes theirs.
+        """
+        return conversation(self.message.phone_number_id, self.subject)
+
+    @property
     def purpose(self) -> str:
         """Return what this is processed for: a recording needs a consent, typing does not."""
         return SPOKEN if self.spoken else TYPED
@@ -106,6 +109,11 @@ class Note:
         )
 
 
+def conversation(phone_number_id: str, subject: str) -> str:
+    """Return the opaque name of all that *subject* and that number of the tenant's have said."""
+    return hashlib.sha256(f"{phone_number_id}/{subject}".encode()).hexdigest()
+
+
 def artifact(recording: str, kind: Kind) -> str:
     """Return the id of the *kind* of artifact made from *recording*: same in, same out."""
     if kind is Kind.RAW_AUDIO:
@@ -124,14 +132,16 @@ async def opened(job: Job, ports: Ports) -> Note:
     tenant = ports.tenants[job.tenant]
     if erased := await _told_of(job, ports):
         return _note(job, message, erased, Declared(), ports, erased=True)
-    found = await names(message.sender, tenant.id, ports.keys)
-    if await tombstones.bars(ports.engine, found, message.sent_at):
+    seen = await persons.sighting(
+        message.sender, tenant.id, ports.keys, at=message.sent_at, device=message.identity_hash
+    )
+    if await tombstones.bars(ports.engine, seen):
         await _bar(job, ports)
-    subject = await _person(found, tenant.id, ports)
+    subject = await persons.recognized(seen, tenant.id, ports, job=job.id)
     note = _note(job, message, subject, await subjects.declared(ports.engine, subject), ports)
     await ports.jobs.identify(job, subject, note.purpose)
     # Asked again: an erasure that began in between stops the jobs it finds, and did not find ours.
-    if await tombstones.bars(ports.engine, found, message.sent_at):
+    if await tombstones.bars(ports.engine, seen):
         await _bar(job, ports)
     return note
 
@@ -187,75 +197,3 @@ async def _bar(job: Job, ports: Ports) -> NoReturn:
     await ports.jobs.identify(job, None)
     await ports.jobs.end(job, State.REFUSED, ERASED)
     raise LeaseLostError(job.id)
-
-
-async def pseudonym(identity: Identity, tenant: str, ports: Ports) -> str:
-    """
-    Return the random subject behind *identity*; every known alias leads to the same one.
-
-    Two subjects that turn out to be one person become the one known by user id, if there is
-    one. What the other agreed to or took back counts from then on: the newest of both.
-    """
-    return await _person(await names(identity, tenant, ports.keys), tenant, ports)
-
-
-async def link(old: Identity, new: Identity, tenant: str, ports: Ports) -> None:
-    """Let *new* lead to the subject of *old*: a person changed number or user id."""
-    both = [await names(each, tenant, ports.keys) for each in (old, new)]
-    await _person([*both[0], *both[1]], tenant, ports)
-
-
-async def carry_over(old: str, new: str, tenant: str, ports: Ports) -> None:
-    """Let the rows of *old* in the ledger of consents count for *new*, too; again is once."""
-    for row in consent.carried(await ports.consents.history(tenant, old), new):
-        await ports.consents.record(row)
-
-
-async def _person(names: list[str], tenant: str, ports: Ports) -> str:
-    async with db.reading(ports.engine) as tx:
-        known = await _subjects(tx, names)
-    subject, *others = dict.fromkeys(known[name] for name in names if name in known) or ("",)
-    if len(known) == len(set(names)) and not others:
-        return subject
-    for other in others:
-        # Before they are one: no decision in between may overlook a withdrawal.
-        await carry_over(other, subject, tenant, ports)
-    async with ports.engine.begin() as tx:
-        subject, merged = await _linked(tx, tenant, names, ports.now())
-    for other in merged:
-        await carry_over(other, subject, tenant, ports)
-    return subject
-
-
-async def names(identity: Identity, tenant: str, keys: Keys) -> list[str]:
-    """Return the keyed hashes under which *identity* leads to a person of *tenant*."""
-    pepper = await keys.named("pepper")
-    return [
-        keyed(pepper, "alias", f"{tenant}|{kind}|{value}")
-        for kind, value in (("bsuid", identity.bsuid), ("phone", identity.phone))
-        if value
-    ]
-
-
-async def _linked(
-    tx: AsyncConnection, tenant: str, names: list[str], at: datetime
-) -> tuple[str, list[str]]:
-    """Let *names* lead to one subject, since *at*; return it, and those that became it just now."""
-    fresh = f"s_{secrets.token_hex(16)}"
-    known = await _subjects(tx, names)
-    subject = next((known[name] for name in names if name in known), fresh)
-    for name in names:
-        if name not in known:
-            row = {"alias": name, "tenant": tenant, "subject": subject}
-            await db.insert_new(tx, aliases, row)
-    known = await _subjects(tx, names)  # another transaction may have been first
-    chosen = next(known[name] for name in names)
-    merged = sorted(set(known.values()) - {chosen})
-    for other in merged:
-        await subjects.merge(tx, other, chosen, tenant, at=at)
-    return chosen, merged
-
-
-async def _subjects(tx: AsyncConnection, names: list[str]) -> dict[str, str]:
-    rows = await tx.execute(select(aliases).where(aliases.c.alias.in_(names)))
-    return {row.alias: row.subject for row in rows}

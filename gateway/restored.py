@@ -4,7 +4,8 @@ What a restored database does not know of those who said no since its backup; th
 - The database notes how far the log is (`note`). When a cell starts, it reads the log from there
   on (`recall`), before a door opens: after an ordinary stop that is a moment's leaves, after a
   restore everything since the backup.
-- Only a no is taken from the log: a yes that was lost is asked for again.
+- Only a no is taken from the log: a yes that was lost is asked for again. That an account became
+  somebody else's is one, too: WhatsApp says it once, and nobody's yes counts for the next holder.
 - Of erasures the log is a third journal, for the day when both places of the journal were put back
   together with the database (`erased`).
 """
@@ -17,8 +18,9 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.model import Event, EventType, Leaf
-from gateway import consents, db
+from gateway import consents, db, persons
 from gateway.erasure import RESTORE, Scope
+from gateway.identity import Why
 from gateway.ports import Ports
 from gateway.schema import positions
 from gateway.tombstones import STANDS_FOR, Stone
@@ -62,6 +64,8 @@ async def recall(ports: Ports, trail: Log) -> int:
     """Put into the ledger every no that only the log knows; return how many those were."""
     count = 0
     async for leaf in trail.since(await _noted(ports)):
+        if former := _renewed(leaf.event):
+            await persons.end_names(former, int(leaf.event.at.timestamp()), ports)
         row = _no(leaf.event)
         if row is not None and not await _known(row, ports):
             await ports.consents.record(row)
@@ -103,6 +107,13 @@ def _stone(event: Event) -> Stone | None:
         erased_at=int(event.at.timestamp()),
         until=int((event.at + STANDS_FOR).timestamp()),
     )
+
+
+def _renewed(event: Event) -> str:
+    """Return whose account became somebody else's, as *event* tells; WhatsApp says it once."""
+    split = event.type is EventType.SUBJECT_SPLIT
+    changed = event.detail.get("evidence") == Why.IDENTITY_CHANGED
+    return str(event.detail["former"]) if split and changed else ""
 
 
 def _no(event: Event) -> Consent | None:

@@ -22,9 +22,11 @@ from gateway import (
     db,
     erasing,
     handover,
+    log,
     memory,
     outbox,
     pauses,
+    persons,
     phrases,
     record,
 )
@@ -32,7 +34,7 @@ from gateway.consents import Words
 from gateway.errors import AccountFaultError, ChannelRefusedError, DeniedError, SuspendedError
 from gateway.inbox import WINDOW_S, bar, keyed
 from gateway.jobs import REVOKED, WITHDRAWN, State
-from gateway.note import SPOKEN, Note, link
+from gateway.note import SPOKEN, Note
 from gateway.outbox import Body, Kind
 from gateway.outbox import State as Reply
 from gateway.permit import permitted
@@ -49,6 +51,7 @@ Unless = Callable[[AsyncConnection], Awaitable[bool]]
 GRANT = "consent.grant"
 REFUSE = "consent.refuse"
 OVERRULED = "consent.overruled"
+IDENTITY_CHANGED = frozenset({"customer_identity_changed", "user_identity_changed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +207,20 @@ async def _recording(note: Note, message: str, ports: Ports) -> str | None:
 
 
 async def moved(note: Note, ports: Ports) -> None:
-    """Let a new number or user id lead to the same person."""
-    content = note.message.content
-    if isinstance(content, System) and content.new:
-        await link(content.previous or note.message.sender, content.new, note.tenant.id, ports)
+    """
+    Let a new number or user id lead to the same person, and a renewed account to somebody new.
+
+    A change of the identity key renews no consent by itself: whoever has the account now is asked.
+    """
+    content, job, at = note.message.content, note.job.id, note.message.sent_at
+    if not isinstance(content, System):
+        return
+    sender, tenant = note.message.sender, note.tenant.id
+    if content.what in IDENTITY_CHANGED:
+        device = content.identity_hash
+        await persons.renew(sender, tenant, ports, device=device, at=at, job=job)
+    elif content.new:
+        await persons.link(content.previous or sender, content.new, tenant, ports, at=at, job=job)
 
 
 async def tell(note: Note, key: str, ports: Ports, *more: str, purpose: str = "") -> None:
@@ -232,8 +245,12 @@ async def say(
     Send *body* under the policy's notice stage, as this job's message of *kind*.
 
     If it asks for consent to *purpose*, the words are noted beside it. *unless* is asked in the
-    transaction that decides to send; return whether it was decided.
+    transaction that decides to send; return whether it was decided. What was said in a
+    group is never answered: others would read it.
     """
+    if note.message.group:
+        log.get().info("reply.withheld", job=note.job.id, reason="group.message")
+        return False
     sealed = await outbox.sealed(note, kind, body, ports)
     async with ports.engine.begin() as tx:
         if unless is not None and await unless(tx):

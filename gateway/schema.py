@@ -124,14 +124,36 @@ statuses = Table(
     Index("statuses_unsettled", "settled"),
 )
 
-# Pseudonyms: a keyed hash of (tenant, number or user id) leads to a random subject.
+# Pseudonyms: a keyed hash of (tenant, number or user id) leads to a random subject, since a time.
+# Times are those at which messages were written, in epoch seconds; `gateway.identity` reads them.
 aliases = Table(
     "aliases",
     metadata,
     Column("alias", String(64), primary_key=True),
+    Column("since", BigInteger, primary_key=True, server_default="0", autoincrement=False),
+    Column("until", BigInteger),
     Column("tenant", String(64), nullable=False),
     Column("subject", String(34), nullable=False),
+    # Day of the last message, since the epoch: a number that was silent may be somebody else's.
+    Column("seen", Integer, nullable=False, server_default="0"),
+    Column("user_id", String(64), nullable=False, server_default=""),  # an alias, too
+    Column("device", String(64), nullable=False, server_default=""),
+    Column("why", String(24), nullable=False, server_default="first"),
     Index("aliases_by_subject", "subject"),
+)
+
+# That two are one, or that a name became another's, until the log has it; then the row goes.
+identity_changes = Table(
+    "identity_changes",
+    metadata,
+    Column("id", String(96), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("subject", String(34), nullable=False),
+    Column("former", String(34), nullable=False),
+    Column("why", String(24), nullable=False),
+    Column("job", String(34)),
+    Column("at", BigInteger, nullable=False),
 )
 
 # Two subjects that turned out to be one person: the first is known as the second ever since.
@@ -396,6 +418,9 @@ tombstones = Table(
     metadata,
     Column("erasure", String(34), primary_key=True),
     Column("alias", String(64), primary_key=True),
+    # From when to when (erased_at) the name was theirs, and the user id a number came with.
+    Column("since", BigInteger, primary_key=True, server_default="0", autoincrement=False),
+    Column("user_id", String(64), nullable=False, server_default=""),
     Column("tenant", String(64), nullable=False),
     Column("erased_at", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),

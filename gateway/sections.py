@@ -37,6 +37,7 @@ MEDIA_HOSTS = ("lookaside.fbsbx.com",)
 RAW_LIMIT_S = 86_340  # under a day, with a minute to spare
 MAX_PORT = 65_535
 MOST_BUCKETS = 4096
+SILENT_DAYS = 90
 YEAR_S = 366 * 86_400
 TOKEN_LENGTH = 32
 PURPOSES = ("analytics", "human_review", "training", "transfer_abroad")
@@ -450,6 +451,13 @@ class Forward(Section):
     nats: Nats
 
 
+class Groups(StrEnum):
+    """What becomes of messages in a group; kept sorted."""
+
+    HAND_OVER = "hand_over"
+    IGNORE = "ignore"
+
+
 class Tenant(Section):
     """
     One controller that the cell works for.
@@ -464,6 +472,8 @@ class Tenant(Section):
     jurisdiction: Country
     abroad: Literal["decline", "serve"] = "serve"
     languages: Annotated[tuple[Language, ...], Field(min_length=1), AfterValidator(_distinct)]
+    number_silent_days: Annotated[StrictInt, Field(ge=1, le=3650)] = SILENT_DAYS
+    groups: Groups = Groups.IGNORE
     assistant: Annotated[Place, AfterValidator(_file)] | None = None
     retention: Retention = Retention()
     policy: Tightened = Tightened()

@@ -25,6 +25,7 @@ from gateway import (
     hold_events,
     log,
     ordered,
+    persons,
     record,
     requested,
     subjects,
@@ -210,6 +211,7 @@ class Sweeper:
         for event in await subjects.unrecorded(ports.engine, BATCH):
             await ports.trail.append(event)
             await subjects.recorded(ports.engine, event, ports.now())
+        await persons.tell(ports)
 
     async def tell_replaced(self) -> None:
         """Put on record which keys took the place of one that was gone before its time."""

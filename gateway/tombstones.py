@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway import db
 from gateway.errors import JournalError
+from gateway.identity import Sighting
 from gateway.schema import tombstones
 from vault.agreed_time import AgreedTime
 from vault.errors import VaultError
@@ -40,7 +41,8 @@ class Stone:
     """
     One erasure, as the journal keeps it: what a replay needs and no more.
 
-    *erased_at* and *until* are epoch seconds; *aliases* keyed hashes of numbers and user ids.
+    *erased_at* and *until* are epoch seconds; *aliases* keyed hashes of numbers and user ids, and
+    *held* when each of them was this person's: (alias, since, until or 0, a number's user id).
     Where the *scope* is less than the person, *artifacts* are what was erased.
     """
 
@@ -55,6 +57,7 @@ class Stone:
     until: int
     scope: str = "person"
     artifacts: tuple[str, ...] = ()
+    held: tuple[tuple[str, int, int, str], ...] = ()
 
 
 class Journal:
@@ -200,7 +203,8 @@ def _stone(line: bytes, where: str) -> Stone:
     try:
         row = json.loads(line)
         lists = {name: tuple(row[name]) for name in ("aliases", "artifacts", "subjects")}
-        return Stone(**(row | lists))
+        held = tuple((str(a), int(b), int(c), str(d)) for a, b, c, d in row.get("held", ()))
+        return Stone(**(row | lists | {"held": held}))
     except (ValueError, TypeError, KeyError):
         raise JournalError(f"{where}: damaged (restore it: an erasure is in it)") from None
 
@@ -211,25 +215,34 @@ def _cut_short(line: bytes) -> bool:
 
 async def stand(tx: AsyncConnection, stone: Stone) -> None:
     """Within *tx*, put up the tombstone of *stone*; again is once."""
-    for alias in stone.aliases:
+    dated = {alias for alias, *_ in stone.held}
+    held = [*stone.held, *((alias, 0, 0, "") for alias in stone.aliases if alias not in dated)]
+    for alias, since, ended, user_id in held:
         row = {
             "erasure": stone.erasure,
             "alias": alias,
+            "since": since,
+            "user_id": user_id,
             "tenant": stone.tenant,
-            "erased_at": stone.erased_at,
+            # What came from that name later is not of this person: it must not be barred.
+            "erased_at": min(stone.erased_at, ended - 1) if ended else stone.erased_at,
             "until": stone.until,
         }
         await db.insert_new(tx, tombstones, row)
 
 
-async def bars(engine: AsyncEngine, names: Sequence[str], sent_at: int) -> str | None:
+async def bars(engine: AsyncEngine, seen: Sighting) -> str | None:
     """
-    Return the erasure that bars a message of *names* dated *sent_at*, and count the try.
+    Return the erasure that bars a message of who was *seen*, and count the try.
 
-    A message of the very second of the erasure is barred: it was on its way.
+    A message of the very second of the erasure is barred: it was on its way. A number bars what
+    was written while it was the erased person's, unless another's user id came with it.
     """
     c = tombstones.c
-    which = c.alias.in_(names) & (c.erased_at >= sent_at)
+    names = [name for name in (seen.number, seen.user_id) if name]
+    which = c.alias.in_(names) & (c.since <= seen.at) & (c.erased_at >= seen.at)
+    if seen.user_id:
+        which &= (c.alias == seen.user_id) | c.user_id.in_(["", seen.user_id])
     async with db.reading(engine) as tx:
         found: str | None = (await tx.execute(select(c.erasure).where(which).limit(1))).scalar()
     if found is not None:

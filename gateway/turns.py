@@ -10,6 +10,7 @@ from gateway import (
     consents,
     declining,
     doubts,
+    groups,
     orders,
     own_erasure,
     pauses,
@@ -115,6 +116,8 @@ async def act(note: Note, ports: Ports) -> str:
     telling them (`gateway.confirming`); only an answer has to be in time.
     """
     content = note.message.content
+    if groups.in_group(note.message):
+        return await groups.act(note, ports)
     if isinstance(content, Revoked | Edited):
         await rights.forget(note, ports)
     if ordered := await _ordered(note, ports):

@@ -16,6 +16,7 @@ from gateway.commands.shared import (
     Row,
     known_operator,
     load,
+    pseudonym,
     show,
     with_database,
 )
@@ -46,7 +47,9 @@ def propose_command(
     artifacts: Annotated[
         list[str] | None, typer.Option("--artifact", help="One of them (a_); may be repeated.")
     ] = None,
-    subject: Annotated[str | None, typer.Option("--subject", help="All of a person (s_).")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="All of a person (s_).", callback=pseudonym)
+    ] = None,
     since: Annotated[str | None, typer.Option("--since", help="All from here on ...")] = None,
     before: Annotated[str | None, typer.Option("--before", help="... and before this.")] = None,
     tenant: Tenant = None,

@@ -1,6 +1,7 @@
 """What every command shares: its options, its settings, its database, and how it prints."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,21 @@ Config = Annotated[
     Path | None, typer.Option("--config", help="Settings file (or set VOCUSTODY_CONFIG).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="A pseudonym (s_).")]
+
+
+def pseudonym(given: str | None) -> str | None:
+    """Return *given*, or refuse what is no pseudonym without repeating it: it may be a number."""
+    if given is not None and not re.fullmatch(r"s_[0-9A-Za-z]{1,32}", given):
+        raise typer.BadParameter(
+            "that is no pseudonym, they begin with s_ (vocustody subject find tells whose a "
+            "number is; it reads the number from standard input)"
+        )
+    return given
+
+
+Subject = Annotated[
+    str, typer.Argument(metavar="SUBJECT", help="A pseudonym (s_).", callback=pseudonym)
+]
 Row = dict[str, Any]
 
 

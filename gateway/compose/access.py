@@ -15,18 +15,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from audit.trail import Trail
-from gateway import db, disclosure, erasure, holdings, note, requested, subjects
+from gateway import disclosure, erasure, holdings, numbers, persons, requested, subjects
 from gateway.compose import egress as exits
 from gateway.compose import identities, stores, waiting
 from gateway.compose.people import UnknownSubjectError
 from gateway.compose.surroundings import now
 from gateway.errors import GatewayError, MissingPartError
-from gateway.schema import aliases
+from gateway.identity import Link
 from gateway.settings import Settings
 from gateway.whatsapp.payload import Identity
 from vault.custody import Custody
@@ -69,22 +68,33 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
             ) from None
 
 
-async def find(settings: Settings, tenant: str, identity: Identity) -> str:
+async def find(settings: Settings, tenant: str, written: str) -> list[Link]:
     """
-    Return the pseudonym of who writes from *identity* to *tenant*.
+    Return to whom the number or user id *written* leads or ever led, the present holder first.
 
     Raises:
-        UnknownSubjectError: nobody we know does.
+        MissingPartError: the cell works for no such tenant.
+        NoNumberError: it is neither.
+        UnknownSubjectError: nobody we know writes from there.
 
     """
+    known = {each.id: each for each in settings.tenants}
+    if tenant not in known:
+        raise MissingPartError("TENANT: this cell works for nobody of that name (see the settings)")
+    who = _identities(written, country=known[tenant].jurisdiction)
     async with opened(settings) as place:
-        names = await note.names(identity, tenant, place.keys)
-        query = select(aliases.c.subject).where(aliases.c.alias.in_(names)).limit(1)
-        async with db.reading(place.engine) as tx:
-            found: str | None = (await tx.execute(query)).scalar()
-    if found is None:
+        seen = [await persons.sighting(each, tenant, place.keys, at=0) for each in who]
+        names = [name for each in seen for name in (each.number, each.user_id) if name]
+        found = await persons.holders(place.engine, names)
+    if not found:
         raise UnknownSubjectError("nobody known writes to this tenant from there")
     return found
+
+
+def _identities(written: str, *, country: str) -> list[Identity]:
+    if (named := numbers.user_id(written)) is not None:
+        return [Identity(bsuid=named)]
+    return [Identity(phone=digits) for digits in numbers.read(written, country=country)]
 
 
 async def erase(

@@ -50,6 +50,7 @@ from gateway.erasures import Erasures
 from gateway.errors import DoorError, ProblemError
 from gateway.findings import Findings
 from gateway.forwards import Forwards
+from gateway.groups import Doorkeeper
 from gateway.inbox import Inbox
 from gateway.jobs import Jobs
 from gateway.keeping import Keeping
@@ -138,6 +139,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         now=ports.now,
         committed=relay.wake,
         urgent=lambda tenant, message: turns.urgent(message, ports.tenants[tenant].languages),
+        admits=Doorkeeper(tenants=ports.tenants, metrics=ports.metrics, now=ports.now).admits,
     )
     worker = Worker(ports, broker, owner=owner, slots=_slots(settings))
     sweeper = await _clocks(settings, ports, relay, broker, trail, owner)

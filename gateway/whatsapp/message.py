@@ -10,6 +10,7 @@ One ``messages[]`` item of a webhook as a `Message`, field by field.
 - Names, user names, advertisement data and quoted messages are never read.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,20 +35,22 @@ MAX_ID = 256
 MAX_TITLE = 256
 MAX_EMOJI = 64
 MAX_URL = 2_048
+MAX_HASH = 256
 
-Directory = Mapping[str, tuple[Any, Any]]
+Directory = Mapping[str, tuple[Any, Any, Any]]
 _ONLY = ""
+_CHANGED = re.compile(r"changed from (\S{1,160}) to (\S{1,160})\Z")
 
 
 def directory(contacts: Sequence[Any]) -> Directory:
-    """Return the (phone, user id) pairs of a change's *contacts*, as they came, under each id."""
-    pairs = [
-        (contact.get("wa_id"), contact.get("user_id"))
+    """Return (phone, user id, identity key hash) of *contacts*, as they came, under each id."""
+    entries = [
+        (contact.get("wa_id"), contact.get("user_id"), contact.get("identity_key_hash"))
         for contact in contacts
         if isinstance(contact, dict)
     ]
-    found = {key: pair for pair in pairs for key in pair if isinstance(key, str)}
-    return found | {_ONLY: pairs[0]} if len(pairs) == 1 else found
+    found = {key: entry for entry in entries for key in entry[:2] if isinstance(key, str)}
+    return found | {_ONLY: entries[0]} if len(entries) == 1 else found
 
 
 def read(item: Any, *, phone_number_id: str, contacts: Directory) -> Message:
@@ -56,16 +59,19 @@ def read(item: Any, *, phone_number_id: str, contacts: Directory) -> Message:
     kind = fields.word(found.get("type"))
     content = _content(kind, found)
     context = fields.mapping(found.get("context", {}))
+    sender = _sender(found, contacts, content)
     return Message(
         phone_number_id=phone_number_id,
         id=fields.wamid(found.get("id")),
-        sender=_sender(found, contacts, content),
+        sender=sender,
         sent_at=fields.seconds(found.get("timestamp")),
         content=content,
         forwarded=any(
             fields.flag(context.get(mark)) for mark in ("forwarded", "frequently_forwarded")
         ),
         error_codes=fields.codes(found.get("errors")),
+        identity_hash=_identity_hash(sender, contacts),
+        group=found.get("group_id") is not None,
     )
 
 
@@ -143,9 +149,22 @@ def _unsupported(section: dict[str, Any]) -> Unsupported:
 
 def _system(section: dict[str, Any], found: dict[str, Any]) -> System:
     new = _identity(section.get("wa_id", section.get("new_wa_id")), section.get("user_id"))
-    former = section.get("previous_user_id", found.get("from_user_id"))
+    former = section.get("previous_user_id", _told_before(section) or found.get("from_user_id"))
     previous = _identity(found.get("from"), former) if new else None
-    return System(what=fields.word(section.get("type")), new=new, previous=previous)
+    told = found.get("identity")
+    return System(
+        what=fields.word(section.get("type")),
+        new=new,
+        previous=previous,
+        identity_hash=_hash(told.get("hash")) if isinstance(told, dict) else None,
+    )
+
+
+def _told_before(section: dict[str, Any]) -> str | None:
+    """Return the former user id, which some messages name in their sentence alone."""
+    # The sentence begins with a name that the person chose: only its end is WhatsApp's.
+    told = _CHANGED.search(section["body"]) if isinstance(section.get("body"), str) else None
+    return told[1] if told and told[2] == section.get("user_id") else None
 
 
 _READERS: dict[str, Callable[[dict[str, Any]], Content]] = {
@@ -165,12 +184,24 @@ def _sender(found: dict[str, Any], contacts: Directory, content: Content) -> Ide
     if sender is None and isinstance(content, System):
         sender = content.previous or content.new
     if sender is None:
-        sender = _identity(*contacts.get(_ONLY, (None, None)))
+        sender = _identity(*contacts.get(_ONLY, (None, None, None))[:2])
     if sender is None:
         raise PayloadError("malformed")
     if sender.phone and sender.bsuid:
         return sender
-    return _identity(*contacts.get(sender.phone or sender.bsuid or "", (None, None))) or sender
+    return _identity(*_entry(sender, contacts)[:2]) or sender
+
+
+def _entry(sender: Identity, contacts: Directory) -> tuple[Any, Any, Any]:
+    return contacts.get(sender.phone or sender.bsuid or "", (None, None, None))
+
+
+def _identity_hash(sender: Identity, contacts: Directory) -> str | None:
+    return _hash(_entry(sender, contacts)[2])
+
+
+def _hash(told: Any) -> str | None:
+    return told[:MAX_HASH] if isinstance(told, str) and told else None
 
 
 def _identity(phone: Any, bsuid: Any) -> Identity | None:

@@ -73,6 +73,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True, tag="system"):
     what: str
     new: Identity | None
     previous: Identity | None
+    identity_hash: str | None = None
 
 
 class Unsupported(msgspec.Struct, frozen=True, kw_only=True, tag="unsupported"):
@@ -105,6 +106,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
     One message from a person to one of the tenant's numbers. *sent_at* is epoch seconds.
 
     *error_codes* are Graph's, when WhatsApp could not hand the content over (131051, 131052).
+    *identity_hash* is of the key by which WhatsApp knows this person's account, where it is told.
+    *group* says that it was written to a group, not to us alone.
     """
 
     phone_number_id: str
@@ -114,6 +117,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
     content: Content
     forwarded: bool = False
     error_codes: tuple[int, ...] = ()
+    identity_hash: str | None = None
+    group: bool = False
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status"):

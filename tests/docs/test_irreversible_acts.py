@@ -39,6 +39,7 @@ EXEMPT = {
     "gateway/ordered.py:drop": SHORT,
     "gateway/ordered.py:serve": SHORT,
     "gateway/pauses.py:end": PERSON,
+    "gateway/persons.py:tell": "what waited for the log, which has it now",
     "gateway/requested.py:drop": SHORT,
     "gateway/requested.py:serve": SHORT,
     "gateway/rights.py:forget": PERSON,

@@ -40,7 +40,8 @@ from gateway.findings import Findings
 from gateway.inbox import Inbox
 from gateway.jobs import Job, Jobs
 from gateway.metrics import Metrics
-from gateway.note import SPOKEN, Note, opened, pseudonym
+from gateway.note import SPOKEN, Note, opened
+from gateway.persons import pseudonym
 from gateway.ports import Ports
 from gateway.relay import Relay
 from gateway.schema import jobs as jobs_table

@@ -37,7 +37,8 @@ from gateway.erasures import Erasures
 from gateway.jobs import Jobs
 from gateway.keeping import LEASE, Keeping
 from gateway.metrics import Metrics
-from gateway.note import SPOKEN, pseudonym
+from gateway.note import SPOKEN
+from gateway.persons import pseudonym
 from gateway.ports import Ports
 from gateway.schema import jobs, sessions
 from gateway.tombstones import NAME, Journal

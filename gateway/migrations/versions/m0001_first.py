@@ -33,11 +33,29 @@ def _gateway() -> None:
     op.create_table(
         "aliases",
         sa.Column("alias", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=True),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=34), nullable=False),
-        sa.PrimaryKeyConstraint("alias"),
+        sa.Column("seen", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("user_id", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("device", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("why", sa.String(length=24), server_default="first", nullable=False),
+        sa.PrimaryKeyConstraint("alias", "since"),
     )
     op.create_index("aliases_by_subject", "aliases", ["subject"], unique=False)
+    op.create_table(
+        "identity_changes",
+        sa.Column("id", sa.String(length=96), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=24), nullable=False),
+        sa.Column("subject", sa.String(length=34), nullable=False),
+        sa.Column("former", sa.String(length=34), nullable=False),
+        sa.Column("why", sa.String(length=24), nullable=False),
+        sa.Column("job", sa.String(length=34), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
     op.create_table(
         "decisions",
         sa.Column("id", sa.String(length=34), nullable=False),
@@ -339,11 +357,13 @@ def _gateway() -> None:
         "tombstones",
         sa.Column("erasure", sa.String(length=34), nullable=False),
         sa.Column("alias", sa.String(length=64), nullable=False),
+        sa.Column("since", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("user_id", sa.String(length=64), server_default="", nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("erased_at", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("barred", sa.Integer(), server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("erasure", "alias"),
+        sa.PrimaryKeyConstraint("erasure", "alias", "since"),
     )
     op.create_index("tombstones_by_alias", "tombstones", ["alias", "erased_at"], unique=False)
 

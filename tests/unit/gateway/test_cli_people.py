@@ -1,5 +1,6 @@
 """The commands about one person, and about who has their conversation."""
 
+import io
 import json
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
@@ -12,15 +13,18 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.settings import Configure
 
-from gateway import cli, db, migrations, settings
-from gateway.compose import stores
+from gateway import cli, db, migrations, persons, settings
+from gateway.compose import access, stores
 from gateway.jobs import micros
 from gateway.schema import aliases, handovers, subjects
+from gateway.whatsapp.payload import Identity
 from policy.consents.sql import SqlConsents
 from policy.model import Consent, ConsentState
 
 AT = datetime(2026, 11, 19, 14, 14, tzinfo=UTC)
 SUBJECT = "s_" + "1" * 32
+OTHER_SUBJECT = "s_" + "4" * 32
+NUMBER = "4915112345678"
 JOB = "j_" + "2" * 32
 OTHER = "j_" + "3" * 32
 
@@ -192,3 +196,99 @@ def test_a_handover_is_closed_once_and_the_others_are_told(
     assert [row["job"] for row in json.loads(capsys.readouterr().out)] == [OTHER]
     assert cli.main(["handovers", "close", OTHER, *close]) == 0
     assert capsys.readouterr().out == f"{OTHER}: closed by dpo\n"
+
+
+def found(cell: Path, monkeypatch: pytest.MonkeyPatch, written: str, tenant: str = "clinic") -> int:
+    """Ask whose the number *written* is; return the exit status."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{written}\n"))
+    return cli.main(["subject", "find", tenant, "--config", str(cell)])
+
+
+async def linked(config: Path, *links: dict[str, Any]) -> None:
+    """Have the number lead where *links* say."""
+    async with access.opened(settings.load(config)) as place:
+        who = Identity(phone=NUMBER)
+        seen = await persons.sighting(who, "clinic", place.keys, at=0)
+        async with place.engine.begin() as tx:
+            for each in links:
+                row = {"alias": seen.number, "tenant": "clinic"} | each
+                await tx.execute(insert(aliases).values(**row))
+
+
+@pytest.mark.parametrize("written", ["+49 151 12345678", "0151 12345678", "(0151)-1234 5678"])
+def test_a_person_is_found_by_a_number_as_people_write_it(
+    cell: Path, written: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a country code it is of the tenant's country; the pseudonym alone is printed."""
+    anyio.run(linked, cell, {"subject": SUBJECT})
+
+    assert found(cell, monkeypatch, written) == 0
+    assert capsys.readouterr().out == f"{SUBJECT}\n"
+
+
+def test_of_a_number_that_changed_hands_all_holders_are_listed_with_their_times(
+    cell: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whom a request is about only the person can say: nobody is erased by a guess."""
+    later = {"subject": OTHER_SUBJECT, "since": 1_795_000_000, "seen": 20_780}
+    anyio.run(linked, cell, {"subject": SUBJECT, "seen": 20_000}, later | {"why": "user_id.other"})
+
+    assert found(cell, monkeypatch, "+49 151 12345678") == 1
+    newer, older = capsys.readouterr().out.splitlines()
+    assert newer.startswith(f"{OTHER_SUBJECT}  since 2026-11-18T")
+    assert "(user_id.other)" in newer
+    assert older.startswith(f"{SUBJECT}  from the beginning  last message 2024-10-04")
+
+
+@pytest.mark.parametrize(
+    ("written", "tenant", "says"),
+    [
+        ("+49 151 12345678", "nobody", "works for nobody of that name"),
+        ("Ada Lovelace", "nobody", "works for nobody of that name"),
+        ("+49 151 87654321", "clinic", "nobody known writes"),
+        ("DE.1349012345678901234", "clinic", "nobody known writes"),
+        ("Ada Lovelace", "clinic", "no telephone number"),
+        ("0151", "clinic", "no telephone number"),
+    ],
+)
+def test_who_cannot_be_found_is_told_apart_and_not_repeated(
+    cell: Path,
+    written: str,
+    tenant: str,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A slip in the tenant's name must not read as "we know nothing of this person"."""
+    anyio.run(linked, cell, {"subject": SUBJECT})
+    capsys.readouterr()
+
+    assert found(cell, monkeypatch, written, tenant) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert not any(word in said.err + said.out for word in written.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("erase", "+4915112345678", "--because", "request", "--by", "dpo"),
+        ("subject", "export", "4915112345678", "x.zip", "--by", "dpo"),
+        ("subject", "declare", "004915112345678", "--minor"),
+        ("consent", "history", "+4915112345678"),
+        ("consent", "receipt", "+4915112345678"),
+        (
+            "hold", "propose", "--case", "c-1", "--ground", "law", "--until",
+            "2027-01-01T00:00:00Z", "--by", "dpo", "--subject", "+4915112345678",
+        ),
+    ],
+)  # fmt: skip
+def test_a_number_where_a_pseudonym_belongs_is_refused_and_not_repeated(
+    cell: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is in the shell's history already; it need not be on the screen and in a log as well."""
+    assert cli.main([*command, "--config", str(cell)]) == 2
+
+    said = capsys.readouterr()
+    assert "vocustody subject find" in said.err
+    assert "151" not in said.err + said.out

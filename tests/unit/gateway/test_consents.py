@@ -209,6 +209,7 @@ async def test_a_further_question_that_whatsapp_refuses_leaves_the_answer_alone(
 @pytest.mark.anyio
 async def test_a_consent_that_ends_soon_is_asked_for_again_and_then_renewed(desk: Desk) -> None:
     """Before it runs out, with the words in force; a second yes is a renewal, not a first one."""
+    desk.ada.bsuid = "DE.1234567890abcdef"  # a number alone is asked anew after such a silence
     parked = await desk.hear(desk.recording())
     await act(desk, await desk.claim(parked))
     await said(desk, press(rights.GRANT))

@@ -19,7 +19,8 @@ from gateway import erasure, phrases, turns
 from gateway.erasure import Scope
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.jobs import TAKEN_BACK, WITHDRAWN, Job, State
-from gateway.note import Note, artifact, link
+from gateway.note import Note, artifact
+from gateway.persons import link
 from gateway.schema import sessions
 from gateway.sections import Consents
 from gateway.subjects import declare

@@ -18,7 +18,8 @@ from gateway.erasure import STEPS, ErasureError
 from gateway.errors import JournalError, LeaseLostError
 from gateway.holdings import COVERAGE, KEPT_AS_PROOF
 from gateway.jobs import ERASED, State
-from gateway.note import Note, pseudonym
+from gateway.note import Note
+from gateway.persons import pseudonym
 from gateway.schema import aliases, inbox, jobs, metadata, replies, sessions
 from gateway.whatsapp.payload import Identity, Text
 from policy.consents.tables import metadata as consent_tables

@@ -24,7 +24,7 @@ async def test_a_handover_is_one_row_one_leaf_and_remembered(desk: Desk) -> None
     [row] = await desk.rows(handovers)
     assert (row.job, row.conversation, row.reason) == (
         note.job.id,
-        note.job.conversation,
+        note.conversation,
         "person.asked",
     )
     assert len({event.id for event in desk.trail.seen}) == 1

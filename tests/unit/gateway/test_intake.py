@@ -143,7 +143,9 @@ def test_every_recorded_update_is_handled_or_counted(update: dict[str, Any]) -> 
         (
             "system",
             "identity_change",
-            System(what="customer_identity_changed", new=None, previous=None),
+            System(
+                what="customer_identity_changed", new=None, previous=None, identity_hash="xyzxyz"
+            ),
         ),
     ],
 )

@@ -52,7 +52,7 @@ async def test_it_is_sealed_for_this_person_and_this_conversation(desk: Desk) ->
     await remember(desk, bob, Memory())
 
     async with desk.ports.engine.begin() as tx:
-        mine = sessions.c.conversation == bob.job.conversation
+        mine = sessions.c.conversation == bob.conversation
         await tx.execute(update(sessions).where(mine).values(sealed=row.sealed))
 
     assert await memory.recall(bob, desk.ports) == Memory()

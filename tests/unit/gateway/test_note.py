@@ -9,7 +9,8 @@ from support.desk import PHONE, TENANT, Desk
 
 from gateway.errors import LeaseLostError
 from gateway.jobs import State
-from gateway.note import SPOKEN, TYPED, artifact, link, opened, pseudonym
+from gateway.note import SPOKEN, TYPED, artifact, opened
+from gateway.persons import link, pseudonym
 from gateway.schema import aliases
 from gateway.whatsapp.payload import Choice, Edited, Identity, Reaction, Text
 from vault.model import Kind

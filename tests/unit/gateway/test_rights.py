@@ -16,8 +16,9 @@ from gateway.demo.graph import ACCEPT_THEN_DROP, refusal
 from gateway.errors import ChannelRefusedError, ChannelUnknownError, ConsentNeededError
 from gateway.inbox import keyed
 from gateway.jobs import State
-from gateway.note import SPOKEN, Note, link, opened, pseudonym
+from gateway.note import SPOKEN, Note, opened
 from gateway.outbox import Kind as Sent
+from gateway.persons import link, pseudonym
 from gateway.schema import handovers, jobs, replies
 from gateway.whatsapp.payload import Choice, Content, Edited, Identity, Revoked, System, Text
 from policy.consent import expiry

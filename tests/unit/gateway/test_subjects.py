@@ -7,8 +7,9 @@ from support.desk import PHONE, TENANT, Desk
 
 from gateway import subjects
 from gateway.demo.graph.person import Person
-from gateway.note import SPOKEN, link, pseudonym
+from gateway.note import SPOKEN
 from gateway.permit import _question
+from gateway.persons import link, pseudonym
 from gateway.schema import handovers, jobs, merges
 from gateway.sweeper import Sweeper
 from gateway.whatsapp.payload import Identity, Text

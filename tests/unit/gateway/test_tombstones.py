@@ -16,6 +16,7 @@ from audit.model import EventType
 from audit.verify import parse_vkey
 from gateway import erasure, restored, tombstones
 from gateway.errors import JournalError
+from gateway.identity import Sighting
 from gateway.schema import aliases, erasures
 from gateway.schema import tombstones as table
 from gateway.tombstones import NAME, PREFIX, Journal, Stone
@@ -144,7 +145,9 @@ async def test_what_was_sent_until_then_is_barred(desk: Desk, sent_at: int, barr
     async with desk.ports.engine.begin() as tx:
         await tombstones.stand(tx, FIRST)
 
-    found = await tombstones.bars(desk.ports.engine, ["a" * 64, "b" * 64], sent_at)
+    found = await tombstones.bars(
+        desk.ports.engine, Sighting(at=sent_at, number="b" * 64, user_id="a" * 64)
+    )
 
     assert found == ("e_1" if barred else None)
     assert await tombstones.barred(desk.ports.engine, "e_1") == int(barred)
