@@ -224,7 +224,7 @@ class Desk:
             phone_number_id=self.line.phone_number_id,
             id=wamid_ or wamid(who.phone or who.bsuid or ""),
             sender=Identity(phone=who.phone, bsuid=who.bsuid),
-            sent_at=int(self.clock().timestamp()) - late_s,
+            sent_at=int(self.clock.true.timestamp()) - late_s,
             content=content,
         )
         [job] = await self.inbox.accept(TENANT, Parsed(updates=(message,), dropped={}))
@@ -236,7 +236,7 @@ class Desk:
             phone_number_id=self.line.phone_number_id,
             message_id=f"wamid.{next(self._numbers)}",
             state=state,
-            at=int(self.clock().timestamp()),
+            at=int(self.clock.true.timestamp()),
             opaque=reply,
         )
         await self.inbox.accept(TENANT, Parsed(updates=(told,), dropped={}))

@@ -396,6 +396,8 @@ async def test_a_restore_after_a_wrong_clock_brings_nobody_back(desk: Desk) -> N
         desk.clock.jump(jump)
         await sweep(desk)
     await turns.act(await desk.note(Text(body="STOP")), desk.ports)
+    journal = {stone.erasure for stone in await eraser.erasures.journal.read()}
+    assert journal >= {row.erasure for row in backup[schema.tombstones]}
 
     async with desk.ports.engine.begin() as tx:
         await tx.execute(delete(schema.tombstones))
