@@ -43,7 +43,7 @@ EXEMPT = {
     "gateway/requested.py:drop": SHORT,
     "gateway/requested.py:serve": SHORT,
     "gateway/rights.py:forget": PERSON,
-    "gateway/rights.py:withdraw": PERSON,
+    "gateway/rights.py:take_back": PERSON,
     "gateway/timekeeping.py:note": "what was agreed before and cannot be right any more",
     "gateway/tombstones.py:Journal.append": OWN,
     "gateway/turns.py:act": PERSON,
