@@ -24,7 +24,7 @@ from policy.model import Consent, ConsentState
 AT = datetime(2026, 11, 19, 14, 14, tzinfo=UTC)
 SUBJECT = "s_" + "1" * 32
 OTHER_SUBJECT = "s_" + "4" * 32
-NUMBER = "4915112345678"
+DIGITS = "4915112345678"
 JOB = "j_" + "2" * 32
 OTHER = "j_" + "3" * 32
 
@@ -207,7 +207,7 @@ def found(cell: Path, monkeypatch: pytest.MonkeyPatch, written: str, tenant: str
 async def linked(config: Path, *links: dict[str, Any]) -> None:
     """Have the number lead where *links* say."""
     async with access.opened(settings.load(config)) as place:
-        who = Identity(phone=NUMBER)
+        who = Identity(phone=DIGITS)
         seen = await persons.sighting(who, "clinic", place.keys, at=0)
         async with place.engine.begin() as tx:
             for each in links:
