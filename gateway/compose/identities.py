@@ -76,9 +76,9 @@ class Identity:
         client = connect(self.vault.url, ca=self.vault.ca, route=self.route)
         return partial(credentials.check, client, token, self.way.mount)
 
-    def server_time(self) -> datetime:
-        """Return what time it is to the key service; raise `KeyringError` if it does not say."""
-        return server_time(connect(self.vault.url, ca=self.vault.ca, route=self.route))
+    def clock(self) -> Callable[[], datetime]:
+        """Return what asks the key service for the time; it raises `KeyringError` if away."""
+        return partial(server_time, connect(self.vault.url, ca=self.vault.ca, route=self.route))
 
     def signing_token(self) -> str:
         """Return the token in force, or raise what the log's own errors are."""

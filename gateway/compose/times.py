@@ -50,8 +50,10 @@ def timekeeper(
 
 
 def _asking(who: Identity) -> Ask:
+    clock = who.clock()
+
     async def ask() -> datetime | None:
-        return await asyncio.to_thread(who.server_time)
+        return await asyncio.to_thread(clock)
 
     return ask
 

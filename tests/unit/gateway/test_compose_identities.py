@@ -2,10 +2,13 @@
 
 import secrets
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import hvac
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 from support import roles
 from support.openbao import OpenBao
 from support.settings import Configure
@@ -13,9 +16,9 @@ from support.stage import secret, vocustody
 
 from audit.errors import AppendError
 from gateway import settings
-from gateway.compose import identities, keepers, stores
+from gateway.compose import identities, keepers, stores, times
 from gateway.compose.identities import Identity
-from gateway.compose.surroundings import now
+from gateway.compose.surroundings import MACHINE, now
 from gateway.errors import MissingPartError
 from gateway.sections import Kubernetes
 from gateway.settings import Settings
@@ -63,6 +66,29 @@ def approle(home: Path, role: roles.Role, who: str = "") -> str:
     secret(home, "secret", role.secret_id)
     files = 'role_id_file = "role", secret_id_file = "secret"'
     return f'{who}approle = {{ {files}, mount = "{role.mount}" }}'
+
+
+@pytest.mark.anyio
+async def test_the_key_service_is_a_second_clock(
+    openbao: OpenBao,
+    root: hvac.Client,
+    mount: str,
+    configure: Configure,
+    tmp_path: Path,
+    cell_db: AsyncEngine,
+) -> None:
+    """It is asked without logging in, so also while nobody may."""
+    once = role(root, mount, Who.WORKER, secret_id_num_uses=1)
+    found = settings.load(configure(table(openbao, approle(tmp_path, once), mount)))
+    ahead = replace(MACHINE, wall=lambda: now() + timedelta(hours=2))
+
+    right = times.timekeeper(found, cell_db, MACHINE, who=worker(found))
+    wrong = times.timekeeper(found, cell_db, ahead, who=worker(found))
+
+    assert await right.agreed() is not None
+    assert right.asked == ("wall", "key_service")
+    assert await wrong.agreed() is None
+    worker(found).token()  # the control: the one login was not used
 
 
 @pytest.mark.anyio
