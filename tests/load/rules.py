@@ -27,7 +27,7 @@ NO_OPA = "policy on OPA: not measured: no opa"
 async def measure(directory: Path, *, questions: int) -> Section:
     """Return the section: *questions* of all stages and homes, one after the other, per row."""
     asked = [
-        asking(stage=stage, jurisdiction=home, region=region)
+        asking(stage=stage, controller=home, jurisdiction=home, region=region)
         for stage in Stage
         for home, region in HOMES
     ]
