@@ -6,6 +6,7 @@ Of the invariants of the design these are held here: I1 and I2 (what is accepted
 hold holds), I13 (an erasure stands, after a restore too), I21 (a crash changes nothing).
 """
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -433,3 +434,31 @@ async def test_a_wrong_clock_on_postgres_is_told_by_the_database(
     await engine.dispose()
     assert wrong.apart is not None
     assert wrong.apart.apart["wall"] - wrong.apart.apart["database"] > timedelta(minutes=119)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_a_wall_clock_does_for_some_hours(desk: Desk, seed: int) -> None:
+    """Jumps, drift and restarts, at random: never too early by more than NTP's own error."""
+    chance, clock = random.Random(seed), desk.clock
+    times = [desk.time, again(desk, clock)]
+    await desk.ports.agreed()
+    for _ in range(120):
+        act = chance.randrange(6)
+        if act == 0:
+            clock.jump(timedelta(seconds=chance.choice([60, 7_200, 86_400 * 45, 86_400 * 400])))
+        elif act == 1:
+            clock.jump(timedelta(seconds=-chance.choice([60, 7_200, 86_400 * 45])))
+        elif act == 2:
+            clock.jump(-clock.wrong)  # somebody sets it right
+        elif act == 3:
+            times[chance.randrange(2)] = again(desk, clock)  # a process is started anew
+        clock.move(chance.randrange(1, 300))
+
+        time = chance.choice(times)
+        said = await time.agreed()
+
+        allowed = timedelta(minutes=2)  # what they let the counted time follow a wall clock
+        if said is not None:
+            assert said.at <= clock.true + allowed
+        assert abs(time.now() - clock.true) <= RULES.bound + allowed
