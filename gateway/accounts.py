@@ -201,7 +201,7 @@ class Accounts:
 
     def _later(self, fault: Fault) -> Fault:
         """Return *fault*, due again when a status had time to come."""
-        again = micros(self._now()) + int(pause_s(fault.failures) * 1e6)
+        again = micros(self._now()) + int(max(PROBE_S, pause_s(fault.failures)) * 1e6)
         self._faults[fault.key] = replace(fault, next_try_at=again)
         return self._faults[fault.key]
 

@@ -15,7 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import db
 from gateway.jobs import State
-from gateway.schema import decisions, handovers, inbox, jobs, pauses, requests, sessions, statuses
+from gateway.schema import (
+    decisions,
+    handovers,
+    inbox,
+    jobs,
+    pauses,
+    replies,
+    requests,
+    sessions,
+    statuses,
+)
 from policy.consents.tables import consents
 from vault.model import HoldState, Kind
 from vault.orders import LAPSES_AFTER
@@ -26,6 +36,7 @@ PARKED_FOR = timedelta(days=6)  # WhatsApp keeps a media id from a webhook for 7
 REMEMBERED_FOR = timedelta(days=30)  # WhatsApp delivers again for 7 days; backups are older
 MEMORY_FOR = timedelta(hours=48)  # 24 in human hands, 24 after
 RECORDS_FOR = timedelta(days=400)  # the longest clock an artifact may have, and a month
+SAID_FOR = timedelta(hours=1)  # failures come within minutes; what was said is kept no longer
 REQUESTS_FOR = timedelta(minutes=10)
 ARTIFACT_GRACE = timedelta(minutes=15)
 HOURLY_GRACE = timedelta(hours=2)
@@ -145,6 +156,21 @@ CLOCKS: tuple[Clock, ...] = (
         enforced_by="sweeper, hourly",
         stamp=statuses.c.at,
         longest=REMEMBERED_FOR,
+    ),
+    Clock(
+        name="sent_replies",
+        says="what was said, sealed, until WhatsApp says that it arrived: else it is sent again",
+        set_by=f"constant, {SAID_FOR}",
+        enforced_by="sweeper, each minute",
+        stamp=replies.c.sent_at,
+        where=and_(
+            replies.c.sealed.is_not(None),
+            replies.c.job.in_(
+                select(jobs.c.id).where(jobs.c.state.not_in([State.ACCEPTED, State.PARKED]))
+            ),
+        ),
+        longest=SAID_FOR,
+        grace=ARTIFACT_GRACE,
     ),
     Clock(
         name="dead_letters",

@@ -93,6 +93,8 @@ async def _wait(case: Case) -> float | None:
     left_s -= 0 if case.orders else HUMAN_S
     if left_s <= 0 and case.note is not None and not passing and not case.orders:
         return await _hand_over(case)  # it waited for as long as the person can
+    if case.note is not None and case.note.spoken and isinstance(case.exc, SuspendedError):
+        await _tell(case.note, case.ports, "processor_down")  # they may type meanwhile
     delay_s, reason, tried = _pause(case, left_s)
     await case.ports.jobs.later(case.job, delay_s, tried=tried, reason=reason)
     return delay_s
@@ -150,9 +152,11 @@ async def _to_human(case: Case) -> None:
     await _tell(case.note, case.ports)
 
 
-async def _tell(note: Note, ports: Ports) -> None:
+async def _tell(note: Note, ports: Ports, what: str = "handover") -> None:
     try:
-        await rights.tell(note, "handover", ports)
+        await rights.tell(note, what, ports)
+    except LeaseLostError:
+        raise
     except Exception as failed:  # noqa: BLE001 - the human is told either way
         log.get().warning("handover.untold", reason=outcome.reason(failed))
 

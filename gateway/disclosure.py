@@ -109,9 +109,15 @@ async def _opened(table: Table, row: Row[Any], found: Holdings, place: Place) ->
     try:
         if table.name == "inbox":
             return _json(await place.custody.open_named(row.body_key, row.job, sealed))
-        return _json(await _small(_context(table, row), sealed, found.subjects, place))
+        content = _json(await _small(_context(table, row), sealed, found.subjects, place))
+        # It went to the person's own number; the report goes through other hands.
+        return _unaddressed(content) if table.name == "replies" else content
     except (VaultError, ValueError) as exc:
         return f"{DOES_NOT_OPEN}: {type(exc).__name__}"
+
+
+def _unaddressed(content: Any) -> Any:
+    return {name: value for name, value in content.items() if name not in {"bsuid", "phone"}}
 
 
 def _context(table: Table, row: Row[Any]) -> str:

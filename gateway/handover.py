@@ -6,6 +6,7 @@ closing of its last handover is on the trail, or when WhatsApp's window for a fr
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -89,6 +90,42 @@ async def announce(note: Note, reason: str, ports: Ports) -> None:
     )
     ports.metrics.handed_over(reason)
     log.get().warning("handover.opened", job=note.job.id, reason=reason)
+
+
+async def open_for(job: Row[Any], reason: str, ports: Ports) -> None:
+    """Open a handover for a *job* that ended: what was said did not arrive. Again is once."""
+    row = {
+        "job": job.id,
+        "tenant": job.tenant,
+        "conversation": job.conversation,
+        "subject": job.subject or "",
+        "reason": reason[:64],
+        "taken": False,
+        "at": micros(ports.now()),
+    }
+    # The leaf first: a row that is there already is not announced again.
+    async with db.reading(ports.engine) as tx:
+        known = await tx.execute(select(handovers.c.job).where(handovers.c.job == job.id))
+    if known.first() is not None:
+        return
+    await ports.trail.append(_opened(job, reason, ports.now()))
+    async with ports.engine.begin() as tx:
+        if await db.insert_new(tx, handovers, row):
+            ports.metrics.handed_over(reason)
+            log.get().warning("handover.opened", job=job.id, reason=reason)
+
+
+def _opened(job: Row[Any], reason: str, at: datetime) -> Event:
+    return Event(
+        id=f"{job.id}.handover",
+        type=EventType.HANDOVER_OPENED,
+        at=at,
+        tenant=job.tenant,
+        artifact=job.artifact,
+        subject=job.subject,
+        job=job.id,
+        outcome=reason[:64],
+    )
 
 
 async def close(engine: AsyncEngine, job: str, *, by: str, at: datetime) -> int:

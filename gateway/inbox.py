@@ -247,6 +247,7 @@ def _status(update: Status) -> dict[str, Any]:
         "reply": update.opaque[:34],
         "state": update.state[:16],
         "error_code": update.error_codes[0] if update.error_codes else 0,
+        "number": update.phone_number_id[:32],
         "at": update.at * 1_000_000,
     }
 

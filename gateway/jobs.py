@@ -6,7 +6,8 @@ Jobs and their leases, in the database: the broker only says which job to look a
 - A lease has an owner, an end and a fencing token. Each claim raises the token; whoever
   writes with an older one is refused (`LeaseLostError`).
 - Turns of one conversation run in the order they were accepted: a job with an earlier
-  accepted one is not handed out, and ending a job wakes the next.
+  accepted one is not handed out, and ending a job wakes the next. One that waits for a suspended
+  processor holds nobody up.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,6 +39,8 @@ WITHDRAWN = "consent.withdrawn"
 ERASED = "person.erased"
 ACCOUNT = "account.closed"  # it waits for WhatsApp to accept the operator's account
 SUSPENDED = "processor.suspended"  # it waits for a finding to be closed
+SENT = "sent"  # a reply's state (`outbox.State`)
+REPEATABLE = ("notice", "text")  # kinds of replies that are words alone (`outbox.Kind`)
 SOON_S = 300.0  # who is due sooner keeps a place at the broker
 TAKEN_BACK = frozenset({ERASED, REVOKED, WITHDRAWN})
 
@@ -146,6 +149,9 @@ class Jobs:
         }
         async with self._engine.begin() as tx:
             await _fenced(tx, job, values)
+            passed = reason == SUSPENDED  # later turns go on
+            woken = await self._wake_next(tx, job.conversation) if passed else []
+        self._woken(woken)
 
     async def park(self, job: Job, reason: str) -> None:
         """Set the job aside until `unpark`; later turns go on."""
@@ -155,11 +161,15 @@ class Jobs:
         self._woken(woken)
 
     async def end(self, job: Job, state: State, reason: str) -> None:
-        """End the job, forget its sealed body, and wake the conversation's next turn."""
+        """
+        End the job, forget its sealed body, and wake the conversation's next turn.
+
+        What was sent stays sealed until it arrived, or had time to (`undelivered.forget`).
+        """
         now = micros(self._now())
         async with self._engine.begin() as tx:
             await _fenced(tx, job, _released(state, reason) | {"ended_at": now})
-            await _forget(tx, [job.id])
+            await _forget(tx, [job.id], sent=state is not State.DONE)
             woken = await self._wake_next(tx, job.conversation)
         self._woken(woken)
 
@@ -222,7 +232,7 @@ class Jobs:
             }
             changed = await tx.execute(update(jobs).where(parked).values(values).returning(jobs))
             woken = [row.id for row in sorted(changed, key=lambda row: row.seq)]
-            await self._tell(tx, woken)
+            await self.tell(tx, woken)
         self._woken(woken)
         return woken
 
@@ -259,7 +269,7 @@ class Jobs:
         query = update(jobs).where(theirs).values(again | {"fence": jobs.c.fence + 1})
         async with self._engine.begin() as tx:
             woken = list((await tx.execute(query.returning(jobs.c.id))).scalars())
-            await self._tell(tx, woken)
+            await self.tell(tx, woken)
         self._woken(woken)
 
     async def stop(
@@ -286,9 +296,10 @@ class Jobs:
             query = update(jobs).where(rests).values(over | fenced).returning(jobs)
             ended = (await tx.execute(query)).all()
             await _forget(tx, [row.id for row in ended])
+            await _forget_said(tx, (jobs.c.subject == subject) & (jobs.c.purpose == purpose))
             query = update(jobs).where(others).values(again | fenced).returning(jobs)
             woken = [row.id for row in (await tx.execute(query)).all()]
-            await self._tell(tx, woken)
+            await self.tell(tx, woken)
             for conversation in {row.conversation for row in ended}:
                 woken += await self._wake_next(tx, conversation)
         self._woken(woken)
@@ -306,6 +317,7 @@ class Jobs:
             query = update(jobs).where(theirs).values(over | {"fence": jobs.c.fence + 1})
             ended = (await tx.execute(query.returning(jobs))).all()
             await _forget(tx, [row.id for row in ended])
+            await _forget_said(tx, jobs.c.subject.in_(subjects))
             woken = [
                 job
                 for conversation in {row.conversation for row in ended}
@@ -330,6 +342,7 @@ class Jobs:
             for row in ended:
                 await _forget(tx, [row.id])
                 woken += await self._wake_next(tx, row.conversation)
+            await _forget_said(tx, jobs.c.artifact == artifact)
         self._woken(woken)
         return [(row.id, row.artifact, row.tenant) for row in ended]
 
@@ -341,7 +354,7 @@ class Jobs:
             query = update(jobs).where(theirs).values(values).returning(jobs.c.id)
             freed = list((await tx.execute(query)).scalars())
             # The broker thinks they are being worked on: it would wait before telling again.
-            await self._tell(tx, freed)
+            await self.tell(tx, freed)
         self._woken(freed)
 
     async def wake(self, job_ids: Collection[str]) -> None:
@@ -351,7 +364,7 @@ class Jobs:
         async with self._engine.begin() as tx:
             query = update(jobs).where(parked).values(values).returning(jobs.c.id)
             woken = list((await tx.execute(query)).scalars())
-            await self._tell(tx, woken)
+            await self.tell(tx, woken)
         self._woken(woken)
 
     async def resume(self, job_ids: Collection[str]) -> None:
@@ -361,7 +374,7 @@ class Jobs:
         async with self._engine.begin() as tx:
             query = update(jobs).where(waiting & idle).values(next_try_at=0).returning(jobs.c.id)
             woken = list((await tx.execute(query)).scalars())
-            await self._tell(tx, woken)
+            await self.tell(tx, woken)
         self._woken(woken)
 
     async def waiting(self, reason: str) -> dict[str, int]:
@@ -379,6 +392,8 @@ class Jobs:
             & (earlier.c.state == State.ACCEPTED)
             & (earlier.c.seq < jobs.c.seq)
         )
+        if reason != SUSPENDED:
+            blocked &= earlier.c.reason != SUSPENDED
         first = mine & ~select(earlier.c.id).where(blocked).exists()
         query = select(jobs.c.id).where(first).order_by(jobs.c.seq).limit(limit)
         values = {"next_try_at": 0, "reason": ""}
@@ -387,7 +402,7 @@ class Jobs:
             which = jobs.c.id.in_(found) & _waits(reason)
             changed = update(jobs).where(which).values(values).returning(jobs.c.id)
             woken = list((await tx.execute(changed)).scalars())
-            await self._tell(tx, woken)
+            await self.tell(tx, woken)
         self._woken(woken)
         return len(woken)
 
@@ -414,7 +429,7 @@ class Jobs:
         async with self._engine.begin() as tx:
             query = select(jobs.c.id).where(due).order_by(jobs.c.seq).limit(500)
             found = list((await tx.execute(query)).scalars())
-            await self._tell(tx, found)
+            await self.tell(tx, found)
         return found
 
     async def _refuse_parked(
@@ -437,14 +452,20 @@ class Jobs:
             )
         return ended
 
+    def committed(self, job_ids: Sequence[str]) -> None:
+        """Have the broker told of *job_ids* soon: they were committed."""
+        self._woken(job_ids)
+
     async def _wake_next(self, tx: AsyncConnection, conversation: str) -> list[str]:
         waiting = (jobs.c.conversation == conversation) & (jobs.c.state == State.ACCEPTED)
+        waiting &= jobs.c.reason != SUSPENDED
         query = select(jobs.c.id).where(waiting).order_by(jobs.c.seq).limit(1)
         woken = list((await tx.execute(query)).scalars())
-        await self._tell(tx, woken)
+        await self.tell(tx, woken)
         return woken
 
-    async def _tell(self, tx: AsyncConnection, job_ids: Sequence[str]) -> None:
+    async def tell(self, tx: AsyncConnection, job_ids: Sequence[str]) -> None:
+        """Within *tx*, note that the broker is to hear of *job_ids*; then call `committed`."""
         now = micros(self._now())
         if job_ids:
             attempt = select(func.count()).where(relay.c.job == jobs.c.id).scalar_subquery()
@@ -454,10 +475,19 @@ class Jobs:
             await tx.execute(insert(relay).from_select(["job", "attempt", "created_at"], source))
 
 
-async def _forget(tx: AsyncConnection, job_ids: Sequence[str]) -> None:
-    """Drop what was written and what was to be said: an ended job needs neither."""
-    for table in (inbox, replies):
-        await tx.execute(update(table).where(table.c.job.in_(job_ids)).values(sealed=None))
+async def _forget(tx: AsyncConnection, job_ids: Sequence[str], *, sent: bool = True) -> None:
+    """Drop what was written and what was to be said; what was *sent* too, or not yet."""
+    await tx.execute(update(inbox).where(inbox.c.job.in_(job_ids)).values(sealed=None))
+    said: ColumnElement[bool] = replies.c.job.in_(job_ids)
+    if not sent:
+        said &= ~((replies.c.state == SENT) & replies.c.kind.in_(REPEATABLE))
+    await tx.execute(update(replies).where(said).values(sealed=None))
+
+
+async def _forget_said(tx: AsyncConnection, theirs: ColumnElement[bool]) -> None:
+    """Drop what was sent in jobs that ended, and might have been sent again: it must not be."""
+    ended = select(jobs.c.id).where(theirs & jobs.c.state.not_in([State.ACCEPTED, State.PARKED]))
+    await tx.execute(update(replies).where(replies.c.job.in_(ended)).values(sealed=None))
 
 
 async def _unclaimed(
@@ -483,6 +513,7 @@ async def _behind(tx: AsyncConnection, row: Row[Any]) -> bool:
         (jobs.c.conversation == row.conversation)
         & (jobs.c.state == State.ACCEPTED)
         & (jobs.c.seq < row.seq)
+        & (jobs.c.reason != SUSPENDED)  # the person was told to type meanwhile
     )
     return (await tx.execute(select(jobs.c.id).where(earlier).limit(1))).first() is not None
 

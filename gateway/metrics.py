@@ -148,6 +148,11 @@ class Metrics:
         self._jobs = self._counter("jobs_ended", "Jobs that came to an end", "state")
         self._errors = self._counter("jobs_interrupted", "Errors of jobs", "outcome", "reason")
         self._replies = self._counter("replies", "What became of replies", "kind", "state")
+        self._undelivered = self._counter(
+            "replies_undelivered",
+            "Replies that WhatsApp took and did not deliver, and what was done",
+            *("kind", "reason", "act"),
+        )
         self._dead = self._counter("dead_letters", "Jobs put among the dead letters", "reason")
         self._handovers = self._counter("handovers", "Handed over to a human", "reason")
         self._unconfirmed = self._counter(
@@ -256,6 +261,10 @@ class Metrics:
     def settled(self, kind: str, state: str) -> None:
         """Count what became of a reply of *kind*."""
         self._replies.labels(self._kinds(kind), self._states(state)).inc()
+
+    def undelivered(self, kind: str, reason: str, act: str) -> None:
+        """Count a reply of *kind* that did not arrive, for what *reason*, and what was done."""
+        self._undelivered.labels(self._kinds(kind), self._reasons(reason), self._states(act)).inc()
 
     def buried(self, reason: str) -> None:
         """Count a dead letter."""

@@ -2,7 +2,8 @@
 A job opened: the update it is about, whose it is, and whose law holds.
 
 The sender's number is used to find a pseudonym and a jurisdiction, and to answer; it is kept
-nowhere but in the sealed update, which goes when the job ends.
+nowhere but in the sealed update, which goes when the job ends, and in the sealed reply, which
+goes when it arrived.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from gateway.schema import erasures, inbox
 from gateway.settings import Tenant
 from gateway.subjects import Declared
 from gateway.touch import Leave, Matter
-from gateway.whatsapp.payload import Choice, Edited, Message, Text, VoiceNote
+from gateway.whatsapp.payload import Choice, Edited, Message, Text, Undelivered, VoiceNote
 from residency.jurisdiction import locate
 from residency.model import Jurisdiction
 from vault.model import Kind, Label
@@ -75,6 +76,8 @@ class Note:
     @property
     def purpose(self) -> str:
         """Return what this is processed for: a recording needs a consent, typing does not."""
+        if isinstance(self.message.content, Undelivered):
+            return self.message.content.purpose
         return SPOKEN if self.spoken else TYPED
 
     def mark(self, name: str, ports: Ports) -> None:

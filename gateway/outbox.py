@@ -4,7 +4,8 @@ Replies, sent at most once each, although WhatsApp has no idempotency key.
 - A reply is *intended* (committed with the turn that decided it), then *attempted* (committed
   just before the request leaves), then *sent*. One row per job and kind.
 - Found *attempted* and not *sent*, it may or may not have arrived. It is settled by a status
-  that carries our opaque id. If none comes within the grace time, it is sent once more and
+  that carries our opaque id; one that failed is sent again, under a new id, if its code allows
+  that. If none comes within the grace time, it is sent once more and
   marked as a possible duplicate; a second doubt goes to a human.
 - "Nothing was sent" (`ChannelBusyError`, `AccountFaultError`) makes it *intended* again; a
   refusal makes it *failed*.
@@ -37,11 +38,16 @@ from gateway.note import Note
 from gateway.passage import leaving
 from gateway.ports import Ports
 from gateway.schema import replies, statuses
+from gateway.whatsapp import codes
+from gateway.whatsapp.codes import Meaning, Means
 from gateway.whatsapp.send import DEADLINE_S
 from policy.model import Allowed
 from residency.model import Passage, Processor
 
 TYPING_S = 1.0
+SETTLED_S = 2.0
+MOST_TRIES = 3  # of one message that WhatsApp takes and does not deliver
+ARRIVED = frozenset({"delivered", "played", "read"})
 
 
 class Kind(StrEnum):
@@ -71,13 +77,20 @@ class State(StrEnum):
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send; *buttons* are (id, title) pairs, *speak* asks for speech beside the text."""
+    """
+    What to send; *buttons* are (id, title) pairs, *speak* asks for speech beside the text.
+
+    *number* is ours, *phone* or *bsuid* the person's: what does not arrive can be sent again.
+    """
 
     text: str
     language: str
     notice: str = ""  # the version, if this is the consent notice
     buttons: tuple[tuple[str, str], ...] = ()
     speak: bool = False
+    number: str = ""
+    phone: str = ""
+    bsuid: str = ""
 
 
 Send = Callable[[str, Passage], Awaitable[object]]
@@ -87,14 +100,47 @@ Send = Callable[[str, Passage], Awaitable[object]]
 async def sealed(note: Note, kind: Kind, body: Body, ports: Ports) -> bytes:
     """Return *body* sealed, ready for `intend`: keys are fetched before a transaction begins."""
     context = f"reply/{note.job.id}/{kind}"
-    return await ports.custody.seal_small(note.subject, context, msgspec.json.encode(body))
+    to = note.message.sender
+    addressed = msgspec.structs.replace(
+        body, number=note.message.phone_number_id, phone=to.phone or "", bsuid=to.bsuid or ""
+    )
+    return await ports.custody.seal_small(note.subject, context, msgspec.json.encode(addressed))
 
 
 async def intend(
-    tx: AsyncConnection, note: Note, kind: Kind, sealed: bytes | None, ports: Ports
+    tx: AsyncConnection,
+    note: Note,
+    kind: Kind,
+    sealed: bytes | None,
+    ports: Ports,
+    *,
+    tries: int = 0,
 ) -> bool:
-    """Commit, with *tx*, that this will be sent; False if this job already has such a reply."""
-    return await _insert(tx, note, kind, sealed, ports)
+    """
+    Commit, with *tx*, that this will be sent; False if this job already has such a reply.
+
+    *tries* counts those of an earlier job, if the same was sent before and did not arrive.
+    """
+    return await _insert(tx, note, kind, sealed, ports, tries=tries)
+
+
+async def renewed(tx: AsyncConnection, reply: str) -> str:
+    """
+    Intend *reply* anew, under another id, and return that.
+
+    What WhatsApp says of the earlier try must not be taken for what it says of the next.
+    """
+    fresh = _fresh_id()
+    values = {"id": fresh, "state": State.INTENDED}
+    await tx.execute(update(replies).where(replies.c.id == reply).values(values))
+    return fresh
+
+
+def may_go_again(meaning: Meaning, tries: int) -> bool:
+    """Whether what failed for a reason of *meaning*, after so many *tries*, is sent again."""
+    if meaning.means is Means.ACCOUNT:
+        return True  # no try: nothing goes out until the account is mended
+    return meaning.means is not Means.REFUSED and tries < MOST_TRIES
 
 
 async def intended(note: Note, kind: Kind, ports: Ports) -> Body | None:
@@ -103,7 +149,8 @@ async def intended(note: Note, kind: Kind, ports: Ports) -> Body | None:
         row = await _row(tx, note, kind)
     if row is None or row.sealed is None:
         return None
-    return await opened(note.subject, row, ports)
+    body = await opened(note.subject, row, ports)
+    return msgspec.structs.replace(body, number="", phone="", bsuid="")
 
 
 async def opened(subject: str, row: Any, ports: Ports) -> Body:
@@ -156,8 +203,10 @@ async def deliver(note: Note, kind: Kind, allowed: Allowed, send: Send, ports: P
         return
     if row.state == State.FAILED:
         raise ChannelRefusedError("reply.failed")
-    if row.state == State.ATTEMPTED and await _arrived(note, row, ports):
-        return
+    if row.state == State.ATTEMPTED:
+        row = await _unresolved(note, row, ports)
+        if row is None:
+            return
     await _mark(note, row.id, ports, state=State.ATTEMPTED, tries=row.tries + 1, attempted=True)
     crashpoint.reach("reply.attempted")
     processor = ports.processors[allowed.processors[0]]
@@ -198,16 +247,16 @@ async def _post(
         raise
 
 
-async def _arrived(note: Note, row: Any, ports: Ports) -> bool:
-    """Whether WhatsApp spoke of an attempted reply; raises while it is too early to tell."""
+async def _unresolved(note: Note, row: Any, ports: Ports) -> Any | None:
+    """Return the row to send, None if WhatsApp has it; raises while it is too early to tell."""
     async with db.reading(ports.engine) as tx:
-        known = await tx.execute(select(statuses.c.state).where(statuses.c.reply == row.id))
-    if told := set(known.scalars()):
-        if told == {"failed"}:
-            await _mark(note, row.id, ports, state=State.FAILED)
-            raise ChannelRefusedError("reply.failed")
+        known = (await tx.execute(select(statuses).where(statuses.c.reply == row.id))).all()
+    told = {each.state: each for each in known}
+    if "failed" in told and not ARRIVED & told.keys():
+        return await _failed(note, row, told["failed"], ports)
+    if told:
         await _mark(note, row.id, ports, state=State.SENT, sent=True)
-        return True
+        return None
     waited = (micros(ports.now()) - row.attempted_at) / 1e6
     if waited < ports.unknown_grace_s:
         raise WaitingError(ports.unknown_grace_s - waited)
@@ -228,14 +277,38 @@ async def _arrived(note: Note, row: Any, ports: Ports) -> bool:
         )
     )
     await _mark(note, row.id, ports, state=State.INTENDED, possible_duplicate=True)
-    return False
+    return row
+
+
+async def _failed(note: Note, row: Any, told: Any, ports: Ports) -> Any:
+    """Return the row to send again, or raise `ChannelRefusedError`: the code *told* forbids it."""
+    if not may_go_again(codes.failed(told.error_code), row.tries):
+        await _mark(note, row.id, ports, state=State.FAILED)
+        raise ChannelRefusedError(str(told.error_code) if told.error_code else "reply.failed")
+    if not told.settled:
+        raise WaitingError(SETTLED_S)  # until it is on record
+    async with ports.engine.begin() as tx:
+        await ports.jobs.hold(tx, note.job)
+        await renewed(tx, row.id)
+        return await _row(tx, note, Kind(row.kind))
+
+
+def _fresh_id() -> str:
+    return f"r_{secrets.token_hex(16)}"
 
 
 async def _insert(
-    tx: AsyncConnection, note: Note, kind: Kind, sealed: bytes | None, ports: Ports
+    tx: AsyncConnection,
+    note: Note,
+    kind: Kind,
+    sealed: bytes | None,
+    ports: Ports,
+    *,
+    tries: int = 0,
 ) -> bool:
     row = {
-        "id": f"r_{secrets.token_hex(16)}",
+        "id": _fresh_id(),
+        "tries": tries,
         "job": note.job.id,
         "kind": kind,
         "state": State.INTENDED,

@@ -119,6 +119,7 @@ statuses = Table(
     Column("reply", String(34), primary_key=True),
     Column("state", String(16), primary_key=True),
     Column("error_code", Integer, nullable=False),
+    Column("number", String(32), nullable=False, server_default=""),  # the operator's
     Column("at", BigInteger, nullable=False),
     Column("settled", Boolean, nullable=False, server_default=false()),
     Index("statuses_unsettled", "settled"),

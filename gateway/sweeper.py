@@ -29,6 +29,7 @@ from gateway import (
     record,
     requested,
     subjects,
+    undelivered,
     waiting,
 )
 from gateway.clocks import MEMORY_FOR, PARKED_FOR, RECORDS_FOR, REMEMBERED_FOR
@@ -41,6 +42,7 @@ from policy import consent
 from policy.model import Consent
 from vault import duties, ledger, retention
 from vault.agreed_time import AgreedTime
+from vault.errors import VaultError
 
 HEARTBEAT = timedelta(minutes=2)
 RECONCILED_EVERY = timedelta(days=1)
@@ -81,6 +83,7 @@ class Sweeper:
             (self.destroy_leftovers, retention_tick_s),
             (self.end_stale, 60.0),
             (self.end_pauses, 1.0),
+            (self.forget_said, 60.0),
             (self.expire, 60.0),
             (self.tell_replaced, 60.0),
             (self.tell_closed, 2.0),
@@ -154,11 +157,14 @@ class Sweeper:
     async def settle(self) -> None:
         """Put what WhatsApp said of our replies on record, and resume jobs that waited for it."""
         ports = self._ports
+        # Of what failed while its job is still at work on the next message, when it is done.
+        working = (jobs.c.state == State.ACCEPTED) & (replies.c.state == "sent")
+        early = working & (statuses.c.state == undelivered.FAILED)
         query = (
             select(statuses, replies.c.job, replies.c.kind, jobs.c.tenant)
             .join(replies, replies.c.id == statuses.c.reply)
             .join(jobs, jobs.c.id == replies.c.job)
-            .where(statuses.c.settled.is_(False))
+            .where(statuses.c.settled.is_(False) & ~early)
             .limit(BATCH)
         )
         async with db.reading(ports.engine) as tx:
@@ -168,10 +174,20 @@ class Sweeper:
                 await ports.trail.append(_settlement(row, ports.now()))
             except EventError as exc:  # this one can never be recorded: let the others pass
                 log.get().error("status.unrecorded", error=exc)
+            try:
+                await undelivered.settled(row.reply, row.state, row.error_code, row.number, ports)
+            except VaultError as exc:  # nothing can be opened now: this one waits, not the others
+                log.get().warning("status.unsettled", error=exc)
+                continue
             ports.metrics.settled(row.kind, row.state)
             await self._settled(row.reply, row.state)
         if rows:
             await ports.jobs.resume({row.job for row in rows})
+
+    async def forget_said(self) -> None:
+        """Drop what was said as soon as it arrived, or had time to."""
+        if (time := await self._ports.agreed()) is not None:
+            await undelivered.forget(time, self._ports)
 
     async def wake_waiting(self) -> None:
         """Wake the jobs that wait for the operator, where that has a point by now."""

@@ -18,6 +18,7 @@ from gateway import (
     pipeline,
     receipts,
     rights,
+    undelivered,
     unread,
 )
 from gateway.errors import ConsentNeededError, LeaseLostError
@@ -34,6 +35,7 @@ from gateway.whatsapp.payload import (
     Revoked,
     System,
     Text,
+    Undelivered,
     Unsupported,
     written,
 )
@@ -125,6 +127,9 @@ async def act(note: Note, ports: Ports) -> str:
     match content:
         case Reaction() | Revoked() | Edited(body=None):
             pass
+        case Undelivered():
+            check_window(note, ports)
+            await undelivered.send(note, ports)
         case System():
             await rights.moved(note, ports)
         case Unsupported():

@@ -17,7 +17,7 @@ from itertools import groupby
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway import accounts, assistant, db, natsd
+from gateway import accounts, assistant, db, natsd, undelivered
 from gateway.accounts import Fault
 from gateway.broker import Broker
 from gateway.compose import egress, engines, identities, privileges, rules, steps, stores, times
@@ -136,7 +136,7 @@ async def _database(settings: Settings) -> str:
 def _accounts(settings: Settings) -> Iterator[Check]:
     """Yield what WhatsApp refuses of the operator's accounts, as the cell found it out."""
     try:
-        found = asyncio.run(_closed(settings))
+        found, failing = asyncio.run(_whatsapp(settings))
     except (SQLAlchemyError, ModuleNotFoundError, OSError):
         return  # no cell ever ran on it, or the database's own check says what is wrong
     for fault, waiting in found:
@@ -146,13 +146,16 @@ def _accounts(settings: Settings) -> Iterator[Check]:
             f"{waiting} jobs of this tenant wait ({accounts.remedy(fault.word)})"
         )
         yield Check(f"account of {fault.tenant}", False, says)
+    if failing:
+        yield Check("delivery", False, f"{failing} (docs/operations/whatsapp.md)")
 
 
-async def _closed(settings: Settings) -> list[tuple[Fault, int]]:
+async def _whatsapp(settings: Settings) -> tuple[list[tuple[Fault, int]], str]:
     engine = db.connect(stores.database_url(settings))
     try:
         waiting = await Jobs(engine, now=now, woken=lambda _: None).waiting(ACCOUNT)
-        return [(each, waiting.get(each.tenant, 0)) for each in await accounts.stored(engine)]
+        found = [(each, waiting.get(each.tenant, 0)) for each in await accounts.stored(engine)]
+        return found, await undelivered.many(engine, now())
     finally:
         await engine.dispose()
 

@@ -133,6 +133,12 @@ def meaning(status: int, code: int | None, subcode: int | None = None) -> Meanin
     return by_status(status)
 
 
+def failed(code: int) -> Meaning:
+    """Return what *code* says as the reason why a message failed; one nobody named is final."""
+    # A status without a reason has 0 here, which is another thing in the answer to a call.
+    return CODES[code] if code and code in CODES else Meaning(Means.REFUSED, "refused.unnamed")
+
+
 def by_status(status: int) -> Meaning:
     """Return what an answer means of which only the HTTP *status* says anything."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -87,7 +87,23 @@ class Unsupported(msgspec.Struct, frozen=True, kw_only=True, tag="unsupported"):
     caption: str = ""
 
 
-Content = VoiceNote | Text | Choice | Reaction | Revoked | Edited | System | Unsupported
+class Undelivered(msgspec.Struct, frozen=True, kw_only=True, tag="undelivered"):
+    """
+    Not written by the person: what we said to them, and WhatsApp did not deliver. To be sent again.
+
+    *kind* and *purpose* are the message's and the first job's; *tries* counts the earlier ones.
+    """
+
+    text: str
+    language: str
+    kind: str
+    purpose: str
+    tries: int
+
+
+Content = (
+    VoiceNote | Text | Choice | Reaction | Revoked | Edited | System | Unsupported | Undelivered
+)
 
 
 def written(content: Content) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from support.desk import Desk, slots
 
 from gateway.broker import Broker, Told
+from gateway.schema import replies
+from gateway.sweeper import Sweeper
 from gateway.waiting import Waiting
 from gateway.worker import Worker
 
@@ -36,6 +38,7 @@ class Bench:
         self.desk = desk
         self.worker = Worker(desk.ports, broker, owner="w1", slots=slots(4))
         self.waiting = Waiting(desk.ports)
+        self.sweeper = Sweeper(desk.ports, owner="eu-1/aa")
 
     async def work(self) -> None:
         """Work on whatever was woken, until nothing is."""
@@ -50,6 +53,15 @@ class Bench:
             await self.waiting.tick()
             self.desk.woken.extend(await self.desk.ports.jobs.stranded(0))
             await self.work()
+
+    async def fails(self, code: int, *, kind: str = "text", job: str = "") -> str:
+        """Have WhatsApp fail the newest sent reply of *kind* with *code*; return its id."""
+        rows = [row for row in await self.desk.rows(replies) if row.kind == kind and row.sent_at]
+        found = [row for row in rows if job in ("", row.job) and row.state == "sent"]
+        reply = max(found, key=lambda row: row.sent_at).id
+        await self.desk.status(reply, "failed", code)
+        await self.sweeper.settle()
+        return str(reply)
 
     def calls(self) -> int:
         """Return how many requests WhatsApp got."""

@@ -230,14 +230,15 @@ class Desk:
         [job] = await self.inbox.accept(TENANT, Parsed(updates=(message,), dropped={}))
         return job
 
-    async def status(self, reply: str, state: str = "delivered") -> None:
-        """Have WhatsApp say what became of *reply*."""
+    async def status(self, reply: str, state: str = "delivered", code: int = 0) -> None:
+        """Have WhatsApp say what became of *reply*, and with which *code* it failed."""
         told = Status(
             phone_number_id=self.line.phone_number_id,
             message_id=f"wamid.{next(self._numbers)}",
             state=state,
             at=int(self.clock.true.timestamp()),
             opaque=reply,
+            error_codes=(code,) if code else (),
         )
         await self.inbox.accept(TENANT, Parsed(updates=(told,), dropped={}))
 

@@ -310,6 +310,7 @@ def _gateway() -> None:
         sa.Column("reply", sa.String(length=34), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("error_code", sa.Integer(), nullable=False),
+        sa.Column("number", sa.String(length=32), server_default="", nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("settled", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("reply", "state"),

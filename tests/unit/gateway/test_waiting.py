@@ -6,7 +6,7 @@ from support.bench import Bench, Message
 from support.desk import MEANT, TENANT, Desk
 
 from audit.model import EventType
-from gateway import conclude
+from gateway import conclude, phrases
 from gateway.accounts import Accounts
 from gateway.broker import Broker, Told
 from gateway.demo.graph import OUTAGES
@@ -312,6 +312,32 @@ async def test_a_suspended_transcriber_does_not_hide_the_missing_consent(bench: 
 
     assert await desk.state(job) == ("parked", "consent.missing")
     assert "touch.began fetch" not in desk.types()
+
+
+@pytest.mark.anyio
+async def test_who_cannot_be_heard_now_is_told_so_and_may_type(bench: Bench) -> None:
+    """The note waits; what the person types meanwhile does not wait behind it."""
+    desk = bench.desk
+    await desk.consents()
+    for name in ("stt.one", "stt.two"):
+        suspend(desk, name)
+    spoken = await desk.hear(desk.recording())
+    await bench.work()
+
+    assert await desk.state(spoken) == ("accepted", SUSPENDED)
+    assert desk.texts() == [phrases.say("processor_down", "en")]
+    typed = [await desk.hear(Text(body="Hello")) for _ in range(2)]
+    await bench.work()
+    assert await bench.states(typed) == {("done", "answered")}
+    assert await desk.state(spoken) == ("accepted", SUSPENDED)
+    await desk.ports.findings.settle()
+    for row in await desk.rows(findings):
+        await close(desk.ports.engine, row.id, by="dpo", why="renewed", at=desk.clock())
+    await desk.ports.findings.settle()
+    await bench.pass_time(20)
+
+    assert await desk.state(spoken) == ("done", "answered")
+    assert desk.texts().count(phrases.say("processor_down", "en")) == 1
 
 
 @pytest.mark.anyio
