@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.desk import PHONE, WORDS, Desk
+from support.desk import PHONE, WORDS, Desk, until, working
 from support.erasing import Eraser, eraser_of
 
 from audit.evidence import erasure as evidence
 from audit.verify import parse_vkey
 from gateway import buttons, erasure, holdings, own_erasure, pauses, phrases, turns
+from gateway.broker import Broker
 from gateway.erasure import STEPS, Erasure
 from gateway.errors import ConsentNeededError, LeaseLostError
 from gateway.jobs import State, Unclaimed
@@ -210,10 +211,12 @@ async def test_nothing_leads_from_the_number_to_the_erased_or_is_made_for_them(
     note = await spoke(desk)
     job = await pressed(desk)
     await eraser.erasures.tick()
+    waiting = len(desk.ports.decisions._waiting)
 
     assert await act(desk, await desk.claim(job)) == "done"
     await eraser.erasures.tick()
 
+    assert len(desk.ports.decisions._waiting) == waiting
     assert await desk.rows(aliases) == []
     assert await desk.rows(handovers) == []
     [key] = await desk.rows(subject_keys)
@@ -228,7 +231,7 @@ async def test_nothing_leads_from_the_number_to_the_erased_or_is_made_for_them(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STEPS[::2])  # each step by itself: test_erasures.py
 async def test_a_crash_of_the_erasure_loses_neither_it_nor_the_answer(
     eraser: Eraser, step: str
 ) -> None:
@@ -366,6 +369,30 @@ async def test_spoken_it_is_told_how_with_the_button_that_does_it(desk: Desk) ->
     message = desk.ada.inbox[0]
     assert message.text == phrases.say("erase_how", "en")
     assert [ident for ident, _ in message.buttons] == [buttons.confirming("en")]
+
+
+@pytest.mark.anyio
+async def test_by_real_workers_the_press_is_answered_when_the_erasure_is_done(
+    eraser: Eraser, broker: Broker
+) -> None:
+    """The whole way: queue, worker, tick, queue again, one message."""
+    desk = eraser.desk
+    await spoke(desk)
+    desk.ada.inbox.clear()
+
+    async with working(desk, broker):
+        job = await desk.hear(CONFIRM)
+        await desk.over(job)  # set aside
+        assert desk.ada.inbox == []
+        await eraser.erasures.tick()
+
+        async def told() -> bool:
+            return bool(desk.texts()) and (await desk.state(job))[0] == State.DONE
+
+        await until(told)
+
+    assert desk.texts() == [done(await the_erasure(desk))]
+    assert await desk.rows(aliases) == []
 
 
 def _dying(name: str) -> Callable[[str], None]:
