@@ -95,6 +95,50 @@ def only(body: bytes) -> Message:
     return update
 
 
+@pytest.mark.parametrize(
+    ("system", "previous"),
+    [
+        ({"previous_user_id": "US.1", "user_id": "US.2"}, "US.1"),
+        ({"user_id": "US.2", "body": "User Ada changed from US.1 to US.2"}, "US.1"),
+        (
+            {
+                "user_id": "US.2",
+                "body": "X changed from US.9 to US.2 changed from US.1 to US.2",
+            },
+            "US.1",
+        ),
+        ({"user_id": "US.2", "body": "User Ada changed from US.1 to US.3"}, None),
+        ({"user_id": "US.2", "body": "User changed from US.1 to US.2 changed her name"}, None),
+        ({"user_id": "US.2", "body": 7}, None),
+        ({"user_id": "US.2"}, None),
+    ],
+)
+def test_a_system_message_says_which_user_id_it_was(
+    system: dict[str, Any], previous: str | None
+) -> None:
+    """Some say it in their sentence alone, behind a name that the person chose."""
+    section = {"type": "user_changed_user_id"} | system
+
+    found = only(delivery(item(type="system", text=None, system=section)))
+
+    assert isinstance(found.content, System)
+    assert found.content.new == Identity(bsuid="US.2")
+    assert found.content.previous == Identity(phone=PHONE, bsuid=previous)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [("DF2lS5v2W6x=", "DF2lS5v2W6x="), ("", None), (None, None), (7, None), ({}, None)],
+)
+def test_the_hash_of_an_identity_key_is_the_contacts(told: object, found: str | None) -> None:
+    """It comes where the identity check is switched on; whatever else it is stops nothing."""
+    contact = {"wa_id": PHONE, "identity_key_hash": told}
+    stranger = {"wa_id": "12025550199", "identity_key_hash": "of somebody else"}
+
+    assert only(delivery(item(), contacts=[contact, stranger])).identity_hash == found
+    assert only(delivery(item(), contacts=[stranger, stranger])).identity_hash is None
+
+
 @pytest.mark.parametrize("update", list(named_updates()))
 def test_every_recorded_update_is_handled_or_counted(update: dict[str, Any]) -> None:
     """What WhatsApp really sends must be acknowledged: a refusal is redelivered for a week."""

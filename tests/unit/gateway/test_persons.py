@@ -1,11 +1,13 @@
 """On a cell's real parts: a number that changes hands brings nothing of its former holder along."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 from support.desk import PHONE, TENANT, Desk
 from support.erasing import Eraser
 
@@ -17,6 +19,7 @@ from gateway.note import SPOKEN, Note, artifact
 from gateway.schema import aliases, handovers, identity_changes, sessions
 from gateway.session import Memory
 from gateway.whatsapp.payload import Choice, Content, Identity, Message, Parsed, System, Text
+from policy.consents.sql import SqlConsents
 from policy.model import ConsentState
 from vault.model import Kind
 
@@ -332,6 +335,30 @@ async def test_who_takes_a_number_up_while_its_holder_is_erased_is_not_barred(
 
     assert (await desk.claim(waiting)).subject not in {old, ""}
     assert await tombstones.barred(desk.ports.engine, (await eraser.erased(old)).id) == 0
+
+
+@pytest.mark.anyio
+async def test_workers_that_meet_one_number_at_once_agree_who_it_is(
+    desk: Desk, each_db: AsyncEngine
+) -> None:
+    """On each database: somebody new, the next holder, and two names that meet are one each."""
+    desk.with_ports(engine=each_db, consents=SqlConsents(each_db))
+
+    async def at_once(**who: Any) -> set[str]:
+        seen = [persons.pseudonym(Identity(**who), TENANT, desk.ports) for _ in range(8)]
+        return set(await asyncio.gather(*seen))
+
+    [first] = await at_once(phone=PHONE)
+    assert await at_once(phone=PHONE, bsuid=OLD) == {first}
+    desk.clock.move(1)
+    [other] = await at_once(phone=PHONE, bsuid=NEW)
+    assert await at_once(bsuid=OLD) == {first}
+    assert await at_once(phone=PHONE) == {other}
+    [named] = await at_once(bsuid="DE.0000000000000003")
+    [number] = await at_once(phone=OTHER_PHONE)
+    assert await at_once(phone=OTHER_PHONE, bsuid="DE.0000000000000003") == {named}
+    assert len({first, other, named, number}) == 4
+    assert desk.types("subject.split", "subject.merged") == ["subject.split", "subject.merged"]
 
 
 @pytest.mark.parametrize("restore", [False, True], ids=["started again", "restored"])
