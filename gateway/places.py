@@ -73,11 +73,15 @@ def _same_mainland(written: str, labels: list[str], regions: Mapping[str, str]) 
     return (difflib.get_close_matches(written, fits, n=1, cutoff=0.0) or [""])[0]
 
 
-def region_fault(written: str, regions: Mapping[str, str]) -> str:
+def region_fault(
+    written: str,
+    regions: Mapping[str, str],
+    says: str = "no processor of the registry stands in",
+) -> str:
     """Return what is wrong with *written* as a region of *regions*; empty if it is one."""
     if written in regions:
         return ""
     meant = nearest(written, regions)
     there = ", ".join(sorted(regions))
     hint = f"; nearest: {meant}" if meant else ""
-    return f"no processor of the registry stands in {written!r} (there are: {there}{hint})"
+    return f"{says} {written!r} (there are: {there}{hint})"

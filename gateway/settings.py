@@ -44,7 +44,7 @@ from gateway.sections import (
     Worker,
 )
 from policy.access import PLATFORM
-from residency.registry import regions
+from residency.registry import declared, regions
 
 __all__ = ["Cell", "Mode", "Services", "Settings", "Tenant", "WhatsApp", "load"]
 
@@ -203,10 +203,15 @@ def _strangers(raw: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nowhere(settings: Settings) -> Iterator[str]:
-    """Yield one fault if nobody of the registry stands where the cell does."""
+    """Yield one fault per place that the registry does not have: the cell's, or another cell's."""
     known = regions(settings.registry.file)
     if known and (fault := places.region_fault(settings.cell.region, known)):
         yield f"cell.region: {fault}"
+    there = declared(settings.registry.file)
+    for number, tenant in enumerate(settings.tenants):
+        for place, forward in enumerate(tenant.forward):
+            if fault := places.region_fault(forward.region, there, "no [region] table has"):
+                yield f"tenants[{number}].forward[{place}].region: {fault}"
 
 
 def _numbers(tenant: Mapping[str, Any]) -> set[str]:

@@ -122,11 +122,21 @@ def regions(path: Path | None = None) -> dict[str, str]:
 
     What is wrong with a row, `load` says.
     """
+    found, _ = _read(path)
+    return {row.region: row.jurisdiction for _, row in found}
+
+
+def declared(path: Path | None = None) -> dict[str, str]:
+    """Return the ``[region]`` tables of *path* and of the shipped file: region to country."""
+    return dict(_read(path)[1].regions)
+
+
+def _read(path: Path | None) -> tuple[list[tuple[str, Processor]], Book]:
     book = Book()
     found = rows.read(SHIPPED, book, [])
     if path not in (None, SHIPPED):
         found = rows.read(path, book, [])
-    return {row.region: row.jurisdiction for _, row in found}
+    return found, book
 
 
 def _faults(row: Processor, regions: Mapping[str, str], today: date) -> Iterator[str]:
@@ -204,4 +214,14 @@ def _after(day: date) -> int:
     return int(datetime.combine(day + timedelta(days=1), time(), UTC).timestamp())
 
 
-__all__ = ["NOT_FILED", "NO_CONTRACT", "SHIPPED", "STAGES", "Registry", "load", "regions", "stages"]
+__all__ = [
+    "NOT_FILED",
+    "NO_CONTRACT",
+    "SHIPPED",
+    "STAGES",
+    "Registry",
+    "declared",
+    "load",
+    "regions",
+    "stages",
+]

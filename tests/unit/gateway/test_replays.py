@@ -293,6 +293,8 @@ async def test_explain_says_why_each_processor_was_chosen_or_not(copy: Copy) -> 
     assert all(each["rank"] == 0 and each["reasons"] for each in others)
     assert found["obligations"]["raw_audio_seconds"] > 0
     assert len(found["revision"]) == len(found["answer_sha256"]) == 64
+    assert found["law"]["controller"] == found["law"]["person"] == {"DE": "GDPR"}
+    assert found["law"]["parts"]["places"]["by"] == ["DE"]
 
 
 async def test_explain_of_a_no_gives_its_reasons(copy: Copy) -> None:
@@ -303,6 +305,8 @@ async def test_explain_of_a_no_gives_its_reasons(copy: Copy) -> None:
 
     assert status == 0
     assert "reasons consent.missing" in said
+    assert "law of the controller DE: GDPR" in said
+    assert "law retention.raw_audio 86340 (by DE)" in said
     assert "reproduced yes" in said
     assert f"processor {STT}: not chosen, " in said
 

@@ -567,3 +567,22 @@ def test_a_controller_in_the_uk_is_told_the_code(write: Write) -> None:
     [fault] = faults(write(text))
 
     assert fault.startswith("tenants[0].jurisdiction: must be GB ")
+
+
+def test_a_cell_to_hand_on_to_stands_in_a_place_that_is_known(write: Write, tmp_path: Path) -> None:
+    """Its region goes into the log of the front door: a name of nowhere would say nothing."""
+    public = tmp_path / "sg-1.pem.pub"
+    public.write_text("a key")
+    forward = f"""
+[[tenants.forward]]
+cell = "sg-1"
+region = "ap-tokyo"
+phone_number_ids = ["2"]
+seal_key_file = "{public}"
+nats = {{ url = "nats://127.0.0.1:4222" }}
+"""
+
+    [fault] = faults(write(DEVELOPMENT + forward))
+
+    assert fault.startswith("tenants[0].forward[0].region: no [region] table has 'ap-tokyo'")
+    assert fault.endswith("nearest: ap-singapore)")
