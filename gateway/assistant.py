@@ -3,6 +3,8 @@ What a tenant's assistant can be asked, and what it answers: ``assistant.toml``.
 
 - Every intent has examples and a reply in each of the tenant's languages; every slot has a
   question for when it is missing. What one language lacks is a fault at start, not a silence.
+- A reply answers. What it says was done must have been done: an intent with ``hand_over = true``
+  opens a handover with each answer, so that a human acts on it; the dialogue goes on.
 - A reply may hold ``{slot}`` for slots of its own intent, and no other braces.
 - Every fault is reported at once, as ``path: fault (fix)``.
 
@@ -82,6 +84,7 @@ class IntentTable(Section):
     examples: dict[Language, Annotated[tuple[Example, ...], Field(min_length=1)]]
     replies: dict[Language, Says]
     slots: dict[Name, SlotTable] = Field(default_factory=dict)
+    hand_over: bool = False  # a human of the tenant's is told of each, and acts on it
 
 
 class AssistantFile(Section):
@@ -97,6 +100,7 @@ class Assistant:
     One tenant's assistant, in the tenant's *languages* only.
 
     *replies*: intent -> language -> template. *prompts*: (intent, slot) -> language -> question.
+    *handed*: the intents of which a human is told.
     """
 
     languages: tuple[str, ...]
@@ -104,6 +108,7 @@ class Assistant:
     replies: Mapping[str, Mapping[str, str]]
     prompts: Mapping[tuple[str, str], Mapping[str, str]]
     thresholds: Thresholds
+    handed: frozenset[str] = frozenset()
 
     def missing(self, intent: str, slots: Mapping[str, str]) -> str | None:
         """Return the first slot of *intent* that *slots* does not fill, or None."""
@@ -132,9 +137,18 @@ def load(path: Path | None, *, languages: Sequence[str]) -> Assistant:
 
     """
     where = str(path) if path else "the built-in assistant"
+    file = read(path)
+    if faults := [f"{where}: {fault}" for fault in _faults(file, languages)]:
+        raise SettingsError(faults)
+    return _assistant(file, tuple(languages))
+
+
+def read(path: Path | None) -> AssistantFile:
+    """Return the file at *path*, or the one that ships with us; raises `SettingsError`."""
+    where = str(path) if path else "the built-in assistant"
     text = path.read_bytes() if path else _built_in()
     try:
-        file = AssistantFile.model_validate(tomllib.loads(text.decode()))
+        return AssistantFile.model_validate(tomllib.loads(text.decode()))
     except UnicodeDecodeError:
         raise SettingsError([f"{where}: is not UTF-8 (TOML is)"]) from None
     except tomllib.TOMLDecodeError as exc:
@@ -142,9 +156,6 @@ def load(path: Path | None, *, languages: Sequence[str]) -> Assistant:
     except ValidationError as exc:
         found = faults_of(exc, AssistantFile)
         raise SettingsError([f"{where}: {fault}" for fault in found]) from None
-    if faults := [f"{where}: {fault}" for fault in _faults(file, languages)]:
-        raise SettingsError(faults)
-    return _assistant(file, tuple(languages))
 
 
 def _built_in() -> bytes:
@@ -203,6 +214,7 @@ def _assistant(file: AssistantFile, languages: tuple[str, ...]) -> Assistant:
             for name, slot in intent.slots.items()
         },
         thresholds=file.thresholds,
+        handed=frozenset(intent.name for intent in file.intents if intent.hand_over),
     )
 
 

@@ -61,18 +61,27 @@ async def _heard(note: Note, known: Memory, ports: Ports) -> Turn:
 
 async def _committed(reply: Reply, note: Note, ports: Ports) -> Body:
     body = Body(text=reply.text, language=reply.language, speak=reply.speak, buttons=reply.buttons)
+    stuck, reason = reply.act is Act.HAND_OVER, _handed_over(reply, note, ports)
     kept = await memory.sealed(note, reply.memory, ports)
     sealed = await outbox.sealed(note, Kind.TEXT, body, ports)
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
         await memory.remember(tx, note, kept, ports)
         await outbox.intend(tx, note, Kind.TEXT, sealed, ports)
-        if reply.act is Act.HAND_OVER:
-            await handover.intend(tx, note, "dialogue.stuck", ports)
+        if reason:
+            await handover.intend(tx, note, reason, ports, taken=stuck)
     crashpoint.reach("turn.committed")
-    if reply.act is Act.HAND_OVER:
-        await handover.announce(note, "dialogue.stuck", ports)
+    if reason:
+        await handover.announce(note, reason, ports)
     return body
+
+
+def _handed_over(reply: Reply, note: Note, ports: Ports) -> str:
+    """Return why a human is told of this turn, if one is."""
+    if reply.act is Act.HAND_OVER:
+        return "dialogue.stuck"
+    handed = ports.assistants[note.tenant.id].handed
+    return "dialogue.passed_on" if reply.act is Act.ANSWER and reply.intent in handed else ""
 
 
 async def _send_text(note: Note, body: Body, ports: Ports) -> None:

@@ -17,7 +17,7 @@ from itertools import groupby
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway import accounts, assistant, db, natsd, undelivered
+from gateway import accounts, assistant, claims, db, natsd, undelivered
 from gateway.accounts import Fault
 from gateway.broker import Broker
 from gateway.compose import egress, engines, identities, privileges, rules, steps, stores, times
@@ -318,7 +318,13 @@ async def _asked(settings: Settings) -> list[Step]:
 
 def _assistant(tenant: Tenant) -> str:
     found = assistant.load(tenant.assistant, languages=tenant.languages)
-    return f"{len(found.intents)} intents"
+    said = f"{len(found.intents)} intents"
+    if unfounded := ", ".join(claims.unfounded(assistant.read(tenant.assistant))):
+        return (
+            f"{said}; warning: {unfounded} may say that something was done, and nobody does it "
+            "(say what is so, or set hand_over = true there and have a human act on it)"
+        )
+    return said
 
 
 def _engines(settings: Settings) -> Iterator[Check]:

@@ -72,7 +72,7 @@ async def same_request(town: Town, claims: Claims) -> None:
     await anna.person.say(recording("digits_en_7"))
     text = await watching.message(anna, "text", 2)
     claims.tell(f"Fernruf: {text.text}")
-    claims.claim("It completes the same request.", holds="putting you through" in text.text)
+    claims.claim("It completes the same request.", holds="put through" in text.text)
     digits = any(char.isdigit() for char in text.text)
     claims.claim("The number she spoke is nowhere in the answer.", holds=not digits)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import assistant
+from gateway import assistant, claims
 from gateway.errors import SettingsError
 
 SAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "assistant.toml"
+DEMO = Path(assistant.__file__).parent / "demo" / "assistant.toml"
 BUILT_IN = ("de", "en", "es", "fr", "it", "pt")
 
 TEXT = """
@@ -190,3 +191,51 @@ def test_a_file_that_is_not_toml_is_one_fault(write: Write, content: bytes) -> N
     path.write_bytes(content)
 
     assert [fault.startswith("is not") for fault in faults(path)] == [True]
+
+
+CLAIMS = {
+    "de": "Ich habe Ihren Termin storniert.",
+    "en": "I've noted that you want to cancel.",
+    "es": "He anotado que quiere cancelar.",
+    "fr": "J'ai bien noté votre demande.",
+    "it": "Ho annotato la sua richiesta.",
+    "pt": "Anotei que você quer cancelar.",
+}
+HONEST = {
+    "de": "Wir haben montags geöffnet.",
+    "en": "We are here from Monday to Friday.",
+    "es": "Abrimos de lunes a viernes.",
+    "fr": "Nous sommes ouverts du lundi au vendredi.",
+    "it": "Siamo aperti dal lunedì al venerdì.",
+    "pt": "Abrimos de segunda a sexta.",
+}
+
+
+def saying(replies: dict[str, str], **changed: bool) -> assistant.AssistantFile:
+    """Return the file of an assistant that says *replies*."""
+    examples = dict.fromkeys(replies, ("x",))
+    intent = {"name": "wish", "examples": examples, "replies": replies} | changed
+    return assistant.AssistantFile.model_validate({"intents": (intent,)})
+
+
+@pytest.mark.parametrize("tag", BUILT_IN)
+def test_a_reply_that_says_something_was_done_is_found(tag: str) -> None:
+    """Who reads "I noted it" relies on it, and nobody noted anything."""
+    assert [*claims.unfounded(saying({tag: CLAIMS[tag]}))] == [f"intents[0].replies.{tag}"]
+    assert not [*claims.unfounded(saying({tag: HONEST[tag]}))]
+    assert not [*claims.unfounded(saying({tag: CLAIMS[tag]}, hand_over=True))]
+
+
+@pytest.mark.parametrize("path", [None, SAMPLE, DEMO], ids=["built-in", "sample", "demo"])
+def test_what_we_ship_claims_only_what_happens(path: Path | None) -> None:
+    """People start from these."""
+    assert not [*claims.unfounded(assistant.read(path))]
+
+
+def test_the_sample_tells_a_human_of_what_it_says_it_told_them() -> None:
+    """Its replies say "our team": each such wish is among the handovers."""
+    loaded = assistant.load(SAMPLE, languages=["de", "en"])
+
+    assert loaded.handed == {"cancel_appointment", "book_appointment"}
+    for name, replies in loaded.replies.items():
+        assert ("our team" in replies["en"]) == (name in loaded.handed), name

@@ -15,7 +15,7 @@ from support.postgres import Postgres
 from support.settings import CANARY, Configure
 from support.stage import secret
 
-from gateway import broker, cli, db, migrations, natsd
+from gateway import assistant, broker, cli, db, migrations, natsd
 from gateway.accounts import Accounts, Part
 from gateway.compose import stores
 from gateway.errors import AccountFaultError
@@ -206,6 +206,20 @@ def test_a_wrong_assistant_is_named_by_its_tenant(
     assert status == 1
     assert set(fixes) == {"assistant of clinic"}
     assert fixes["assistant of clinic"]
+
+
+def test_a_reply_that_claims_an_act_nobody_does_is_warned_of(
+    configure: Configure, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Who reads that something was noted relies on it; the rule may err, so it fails nothing."""
+    text = assistant._built_in().decode().replace("You are welcome.", "I have noted that.")
+    (tmp_path / "clinic.toml").write_text(text)
+
+    status = cli.main(["doctor", "--config", str(configure(tenant='assistant = "clinic.toml"'))])
+
+    said = capsys.readouterr().out
+    assert status == 0
+    assert "warning: intents[1].replies.en may say that something was done" in said
 
 
 def test_a_taken_port_is_named_with_its_setting(

@@ -1,10 +1,11 @@
 """Each kind of update asks one thing of us, and reactions ask nothing."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
-from support.desk import PHONE, Desk
+from support.desk import PHONE, TENANT, Desk
 
 from audit.errors import AppendError
 from audit.model import EventType
@@ -214,3 +215,16 @@ async def test_an_album_in_the_hands_of_six_workers_is_answered_once(desk: Desk)
     await asyncio.gather(*(turns.act(note, desk.ports) for note in notes))
 
     assert desk.texts() == [phrases.say("unsupported", "en")]
+
+
+@pytest.mark.anyio
+async def test_a_wish_that_a_human_acts_on_is_among_the_handovers(desk: Desk) -> None:
+    """The reply says that somebody was told; the dialogue goes on meanwhile."""
+    told = replace(desk.ports.assistants[TENANT], handed=frozenset({"greeting"}))
+    desk.with_ports(assistants={TENANT: told})
+
+    await turns.act(await desk.typed("Hello"), desk.ports)
+
+    [row] = await desk.rows(handovers)
+    assert (row.reason, row.taken) == ("dialogue.passed_on", False)
+    assert desk.types("handover.opened") == ["handover.opened"]
