@@ -21,7 +21,8 @@ from gateway.broker import Broker, Told
 from gateway.demo.graph import refusal
 from gateway.demo.graph.person import Person
 from gateway.jobs import State
-from gateway.note import SPOKEN, artifact, pseudonym
+from gateway.note import SPOKEN, artifact
+from gateway.persons import pseudonym
 from gateway.schema import findings, handovers, replies
 from gateway.whatsapp.payload import Choice, Content, Edited, Identity, Revoked, System, Text
 from gateway.worker import Worker
