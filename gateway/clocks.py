@@ -25,7 +25,9 @@ from gateway.schema import (
     requests,
     sessions,
     statuses,
+    unattributed,
 )
+from gateway.unattributed import KEPT_FOR
 from policy.consents.tables import consents
 from vault.model import HoldState, Kind
 from vault.orders import LAPSES_AFTER
@@ -140,6 +142,15 @@ CLOCKS: tuple[Clock, ...] = (
         stamp=inbox.c.received_at,
         where=inbox.c.sealed.is_not(None),
         longest=PARKED_FOR + timedelta(days=1),
+    ),
+    Clock(
+        name="unattributed",
+        says="parts of deliveries that name no sender, sealed",
+        set_by=f"constant, {KEPT_FOR}",
+        enforced_by="sweeper, each minute",
+        stamp=unattributed.c.received_at,
+        longest=KEPT_FOR,
+        grace=ARTIFACT_GRACE,
     ),
     Clock(
         name="dedup_keys",

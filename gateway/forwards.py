@@ -26,12 +26,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.errors import ForwardError, NotAcceptedError
 from gateway.schema import forwards
-from gateway.whatsapp.payload import Parsed, Update
+from gateway.whatsapp.payload import Message, Parsed, Unreadable, Update
 
 LIMIT = 64 * 1024  # bytes of one sealed update
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MAC_BYTES = 32
+_OVERHEAD = 1024  # MAC and HPKE, with room
 _UPDATE: msgspec.json.Decoder[Update] = msgspec.json.Decoder(Update)
 
 
@@ -105,10 +106,18 @@ def _mac(secret: bytes, context: bytes, body: bytes) -> bytes:
 
 
 def divided(parsed: Parsed, own: frozenset[str]) -> tuple[Parsed, tuple[Update, ...]]:
-    """Return what is for our *own* numbers, and the updates for others'."""
-    ours = tuple(update for update in parsed.updates if update.phone_number_id in own)
-    theirs = tuple(update for update in parsed.updates if update.phone_number_id not in own)
+    """Return what is for our *own* numbers or for none that can be read, and what for others'."""
+    here = own | {""}
+    ours = tuple(update for update in parsed.updates if update.phone_number_id in here)
+    theirs = tuple(update for update in parsed.updates if update.phone_number_id not in here)
     return Parsed(updates=ours, dropped=parsed.dropped), theirs
+
+
+def fitting(update: Update) -> Update:
+    """Return *update*, or where it would be larger than `LIMIT` what is left of it."""
+    if not isinstance(update, Message) or len(msgspec.json.encode(update)) <= LIMIT - _OVERHEAD:
+        return update
+    return msgspec.structs.replace(update, content=Unreadable(what="too_large"))
 
 
 class Forwards:
@@ -138,8 +147,9 @@ class Forwards:
         """
         Make *updates* durable, sealed to the cells of their numbers; return how many.
 
-        Raises `NotAcceptedError` if the database does not answer, or for an update that is too
-        large to hand on: WhatsApp then delivers again.
+        A message that is too large to hand on goes as an unreadable one: refused, it would come
+        again for seven days, with all others of its delivery. Raises `NotAcceptedError` if the
+        database does not answer: WhatsApp then delivers again.
         """
         if not updates:
             return 0
@@ -158,15 +168,13 @@ class Forwards:
         target = post.numbers[update.phone_number_id]
         forward = f"f_{secrets.token_hex(16)}"
         sealed = seal(
-            update,
+            fitting(update),
             forward=forward,
             tenant=tenant,
             sender=self._cell,
             target=target,
             secret=post.secret,
         )
-        if len(sealed) > LIMIT:
-            raise NotAcceptedError("forward.too_large")
         return {
             "id": forward,
             "tenant": tenant,

@@ -147,6 +147,7 @@ async def _fetched(note: Note, allowed: Allowed, ports: Ports) -> bytes:
             source = ports.media[note.message.phone_number_id]
             fetched = await source.fetch(_voice(note), passage=passage)
             touch.observe(fetched.observed)
+            touch.detail["digest"] = fetched.digest
     return fetched.content
 
 

@@ -80,6 +80,7 @@ COVERAGE: Mapping[str, str] = {
     "subject_keys": "by subject",
     "subjects": "by subject",
     "tombstones": "by erasure",
+    "unattributed": "names nobody (GDPR Art. 11): sealed parts of deliveries, for a day",
 }
 """Every table, and how a person's rows in it are found."""
 

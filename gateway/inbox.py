@@ -7,6 +7,7 @@ The inbox: an update is durable before WhatsApp hears 200.
 - The idempotency key is an HMAC of the message id under the tenant's key: the id itself
   contains the sender's number.
 - The body is sealed under a daily intake key before it is written.
+- What names no sender is kept beside, for a day (`gateway.unattributed`).
 """
 
 import asyncio
@@ -25,9 +26,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway import crashpoint, db, log, schema
+from gateway import crashpoint, db, log, schema, unattributed
 from gateway.errors import NotAcceptedError
-from gateway.whatsapp.payload import Identity, Message, Parsed, Status
+from gateway.whatsapp.payload import Identity, Message, Parsed, Status, Unattributed
 from vault.custody import Custody
 from vault.errors import VaultError
 from vault.keys import Keys
@@ -45,6 +46,7 @@ class _Rows:
     inbox: list[dict[str, Any]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     statuses: list[dict[str, Any]] = field(default_factory=list)
+    unattributed: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Inbox:
@@ -121,7 +123,7 @@ class Inbox:
             raise NotAcceptedError("keyring.unavailable") from None
         except (SQLAlchemyError, OSError):
             raise NotAcceptedError("database.unavailable") from None
-        if not rows.inbox and not rows.statuses:
+        if not rows.inbox and not rows.statuses and not rows.unattributed:
             return []
         done: asyncio.Future[list[JobId]] = asyncio.get_running_loop().create_future()
         try:
@@ -142,13 +144,32 @@ class Inbox:
                     continue
                 await self._message(rows, tenant, update, key, now)
             elif isinstance(update, Status) and update.opaque:
-                rows.statuses.append(_status(update))
+                rows.statuses.append(_status(update, now))
+            elif isinstance(update, Unattributed):
+                rows.unattributed.append(await self._unattributed(tenant, update, key, now))
         return rows
+
+    async def _unattributed(
+        self, tenant: str, update: Unattributed, key: bytes, now: datetime
+    ) -> dict[str, Any]:
+        ident = keyed(key, "unattributed", update.raw)
+        body_key = await self._keys.day_key(unattributed.key(now))
+        sealed = await self._custody.seal_named(body_key, ident, update.raw)
+        return {
+            "id": ident,
+            "tenant": tenant,
+            "body_key": body_key,
+            "sealed": sealed,
+            "size": len(sealed),
+            "reason": update.reason,
+            "received_at": _micros(now),
+        }
 
     async def _message(
         self, rows: _Rows, tenant: str, update: Message, key: bytes, now: datetime
     ) -> None:
         at = _micros(now)
+        update = _dated(update, now)
         job = f"j_{secrets.token_hex(16)}"
         body = msgspec.json.encode(update)
         body_key = await self._keys.day_key(intake_key(now))
@@ -205,8 +226,12 @@ class Inbox:
     async def _commit(self, batch: list[tuple[_Rows, asyncio.Future[list[JobId]]]]) -> None:
         async with self._engine.begin() as tx:
             fresh = await _insert(tx, [rows for rows, _ in batch])
+            parts = [row for rows, _ in batch for row in rows.unattributed]
+            refused = await unattributed.keep(tx, parts)
             crashpoint.reach("accept.before_commit")
         crashpoint.reach("accept.committed")
+        if parts:
+            log.get().error("updates.unattributed", count=len(parts), dropped=refused)
         for rows, done in batch:
             if not done.done():
                 done.set_result([job["id"] for job in rows.jobs if job["id"] in fresh])
@@ -242,13 +267,19 @@ def conversation(key: bytes, phone_number_id: str, sender: Identity) -> str:
     return keyed(key, "conversation", f"{phone_number_id}|{sender.bsuid or sender.phone}")
 
 
-def _status(update: Status) -> dict[str, Any]:
+def _dated(update: Message, now: datetime) -> Message:
+    """Return *update* with a time of writing that is neither unknown nor still to come."""
+    at = int(now.timestamp())
+    return msgspec.structs.replace(update, sent_at=min(update.sent_at or at, at))
+
+
+def _status(update: Status, now: datetime) -> dict[str, Any]:
     return {
         "reply": update.opaque[:34],
         "state": update.state[:16],
         "error_code": update.error_codes[0] if update.error_codes else 0,
         "number": update.phone_number_id[:32],
-        "at": update.at * 1_000_000,
+        "at": update.at * 1_000_000 or _micros(now),
     }
 
 

@@ -131,6 +131,11 @@ class Metrics:
             ["what"],
             registry=self._registry,
         )
+        self._unattributed = Gauge(
+            "vocustody_unattributed_updates",
+            "Parts of deliveries that name no sender and are kept for a day",
+            registry=self._registry,
+        )
         self._late = Histogram(
             "vocustody_deletion_late_seconds",
             "How late artifacts were destroyed",
@@ -320,6 +325,10 @@ class Metrics:
             "By how much independent clocks differ so that nothing is destroyed; 0 if they agree",
             registry=self._registry,
         ).set_function(apart_s)
+
+    def unattributed(self, count: int) -> None:
+        """Set how many parts of deliveries are kept that name no sender."""
+        self._unattributed.set(count)
 
     def overdue(self, seconds: float) -> None:
         """Set how late the most overdue deletion is."""

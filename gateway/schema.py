@@ -68,6 +68,20 @@ jobs = Table(
     Index("jobs_by_subject", "subject", "state"),
 )
 
+# Parts of deliveries that name nobody, sealed for a day; the id is a keyed hash of the part.
+unattributed = Table(
+    "unattributed",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("body_key", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Index("unattributed_by_tenant", "tenant"),
+)
+
 # Updates for numbers of other cells, sealed to those cells' keys; a row goes once it is there.
 forwards = Table(
     "forwards",

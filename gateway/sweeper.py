@@ -29,6 +29,7 @@ from gateway import (
     record,
     requested,
     subjects,
+    unattributed,
     undelivered,
     waiting,
 )
@@ -48,6 +49,7 @@ HEARTBEAT = timedelta(minutes=2)
 RECONCILED_EVERY = timedelta(days=1)
 LEFT_WITHIN = timedelta(hours=1)  # no store takes longer; at the start, older ones are looked for
 BATCH = 200
+UNATTRIBUTED_TICK_S = 15.0  # a prober sees soon that one came
 ERASING_TICK_S = 0.5  # soft within two seconds of being asked for
 JITTER_S = 600  # cells that were started together do not list their stores together
 
@@ -72,6 +74,7 @@ class Sweeper:
         self._looked_back = False
         self._told = set[str]()  # keys that replaced others, and are on record
         self._waiting = waiting.Waiting(ports)
+        self.unattributed = 0  # parts of deliveries that are kept and name nobody
         self._scheduler = AsyncIOScheduler(
             timezone="UTC",
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -84,6 +87,7 @@ class Sweeper:
             (self.end_stale, 60.0),
             (self.end_pauses, 1.0),
             (self.forget_said, 60.0),
+            (self.forget_unattributed, UNATTRIBUTED_TICK_S),
             (self.expire, 60.0),
             (self.tell_replaced, 60.0),
             (self.tell_closed, 2.0),
@@ -112,7 +116,7 @@ class Sweeper:
     def start(self) -> None:
         """Start ticking; what came due while nobody looked is looked at first."""
         self._scheduler.start()
-        for tick in (self.end_stale, self.expire, self.forget):
+        for tick in (self.end_stale, self.expire, self.forget, self.forget_unattributed):
             self._scheduler.add_job(self._guarded, args=[tick])
 
     @property
@@ -276,6 +280,14 @@ class Sweeper:
             idle = micros(time.before(MEMORY_FOR))
             await tx.execute(delete(sessions).where(sessions.c.updated_at < idle))
 
+    async def forget_unattributed(self) -> None:
+        """Drop parts of deliveries that name nobody after their day, and count the others."""
+        ports = self._ports
+        if time := await ports.agreed():
+            await unattributed.forget(ports.engine, time)
+        self.unattributed = await unattributed.waiting(ports.engine)
+        ports.metrics.unattributed(self.unattributed)
+
     async def reconcile(self) -> None:
         """Hold the object store against the ledger, both ways."""
         found = await retention.reconcile(self._ports.custody)
@@ -301,6 +313,9 @@ class Sweeper:
         for days in range(INTAKE_DAYS, REMEMBERED_FOR.days):
             day = time.before(timedelta(days=days))
             await self._ports.keys.destroy_day(intake_key(day), time)
+        for days in range(unattributed.KEY_DAYS, REMEMBERED_FOR.days):
+            day = time.before(timedelta(days=days))
+            await self._ports.keys.destroy_day(unattributed.key(day), time)
 
 
 def _expiry(row: Consent, at: datetime) -> Event:

@@ -36,6 +36,7 @@ from gateway.whatsapp.payload import (
     System,
     Text,
     Undelivered,
+    Unreadable,
     Unsupported,
     written,
 )
@@ -87,6 +88,9 @@ KEEPS: dict[str, tuple[confirming.Act, str]] = {
 }
 
 URGENT = frozenset({Command.ERASE, Command.MAYBE_ERASE, Command.MAYBE_WITHDRAW, Command.WITHDRAW})
+TAKES_BACK = (rights.REFUSE, buttons.WITHDRAW)  # how the ids of such buttons begin
+LOST = frozenset({"edit", "revoke"})  # what they take back is for a human to find
+UNREAD = {Unreadable: "unreadable", Unsupported: "unsupported"}  # what is said of them
 
 
 def urgent(message: Message, languages: Sequence[str]) -> bool:
@@ -95,7 +99,9 @@ def urgent(message: Message, languages: Sequence[str]) -> bool:
         case Revoked() | Edited() | System():
             return True
         case Choice(id=choice) if choice in CHOICES:
-            return choice.startswith((rights.REFUSE, buttons.WITHDRAW, buttons.ERASE))
+            return choice.startswith((*TAKES_BACK, buttons.ERASE))
+        case Unreadable(choice=choice) if choice in CHOICES:
+            return choice.startswith(TAKES_BACK)
         case content:
             said = written(content)
             order = orders.command(said, languages)
@@ -125,16 +131,16 @@ async def act(note: Note, ports: Ports) -> str:
     if ordered := await _ordered(note, ports):
         return await confirming.done(ordered, note, ports)
     match content:
-        case Reaction() | Revoked() | Edited(body=None):
+        case Reaction() | Revoked() | Edited(body=None) | Unreadable(what="reaction" | "system"):
             pass
         case Undelivered():
             check_window(note, ports)
             await undelivered.send(note, ports)
         case System():
             await rights.moved(note, ports)
-        case Unsupported():
+        case Unsupported() | Unreadable():
             await declining.check(note, ports)
-            await unread.tell(note, ports)
+            await unread.tell(note, ports, UNREAD[type(content)])
         case Edited():
             await ports.jobs.in_line(note.job)  # its new words are a turn like any other
             await _answer(note, ports)
@@ -181,6 +187,8 @@ async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     content = note.message.content
     if isinstance(content, Choice) and content.id in CHOICES:
         return CHOICES[content.id]
+    if isinstance(content, Unreadable):
+        return _taken_back(content, note.tenant.languages)
     said = written(content)
     if purpose := phrases.withdrawn(said, note.tenant.languages):
         return partial(rights.withdraw_one, purpose=purpose)
@@ -190,6 +198,19 @@ async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     if command is None or command not in COMMANDS or not await _answers(command, note, ports):
         return None
     return COMMANDS[command]
+
+
+def _taken_back(content: Unreadable, languages: Sequence[str]) -> confirming.Act | None:
+    """Return what *content* takes back from us, for certain; nothing else is read out of ruins."""
+    if content.choice.startswith(TAKES_BACK) and content.choice in CHOICES:
+        return CHOICES[content.choice]
+    if purpose := phrases.withdrawn(content.words, languages):
+        return partial(rights.withdraw_one, purpose=purpose)
+    if (command := orders.command(content.words, languages)) in URGENT and command in COMMANDS:
+        return COMMANDS[command]
+    if content.what in LOST:
+        return partial(rights.human, reason=f"{content.what}.unreadable")
+    return None
 
 
 def _meant(said: str, command: Command | None, asked: str) -> confirming.Act | None:

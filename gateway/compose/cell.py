@@ -189,6 +189,7 @@ async def _run(settings: Settings, outside: Outside, stack: AsyncExitStack) -> C
         "policy_stale": lambda: ruled.age() >= STALE_S,
         "probe_ended": lambda: not probing.alive,
         "processor_suspended": lambda: bool(ports.findings.suspended()),
+        "updates_unattributed": lambda: sweeper.unattributed > 0,
     }
     console = Console(ports=ports, people=People(settings.admin.people))
     return Cell(ports=ports, doors=doors, vitals=vitals, offer=ruled.offer, console=console)

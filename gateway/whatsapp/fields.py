@@ -1,9 +1,13 @@
 """
-Readers of single payload fields: each returns a checked value or raises `PayloadError`.
+Readers of single payload fields.
 
-The error's code is ``malformed`` and says nothing of the value. Every string is bounded, and
-none keeps U+0000 (PostgreSQL text cannot hold it). Ids keep to the characters of base64, so
-that no id is a path, a header or two lines.
+- Of what a sender may write in many ways we read liberally: a value of ours, or the reader's
+  empty value (``""``, 0, False, None). Nothing is guessed: what is read is what was written.
+- An id is an opaque string of safe characters and bounded length: no path, no header, no second
+  line. A JSON integer is as good as its digits.
+- A field that the caller cannot do without is read by `mapping`, `items` and `text`, which raise
+  `PayloadError`; its code says nothing of the value.
+- What is returned can be written as UTF-8 and holds no U+0000 (PostgreSQL text cannot hold it).
 """
 
 import re
@@ -17,21 +21,31 @@ MAX_CODE = 2**31 - 1
 MAX_CODES = 16
 FIRST_SECOND = 1_230_768_000  # 2009-01-01: WhatsApp's first year
 LAST_SECOND = 4_102_444_799  # 2099-12-31T23:59:59Z
+MAX_MIME = 256
 
-_WAMID = re.compile(r"wamid\.[A-Za-z0-9+/=_-]{1,506}")
-_DIGITS = re.compile(r"[0-9]{1,32}")
-_PHONE = re.compile(r"[1-9][0-9]{4,14}")
-_BSUID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9]{1,128}")
+# No two dots in a row: an id of theirs is never a step up in a path of somebody's.
+_MESSAGE_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9+/=_.:-]{0,511}")
+_USER_ID = re.compile(r"[!-~]{1,256}")
+_OBJECT_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._=-]{0,255}")
+_PHONE = re.compile(r"\+?([1-9][0-9]{4,14})")
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_MIME = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}(?:; ?[a-z]{1,20}=[a-z0-9]{1,20})?")
+_CODE = re.compile(r"[0-9]{1,10}")
+_MIME = re.compile(r"\s*([\w.+-]{1,60}/[\w.+-]{1,60})\s*(?:;(.*))?", re.ASCII | re.DOTALL)
+_PARAMETER = re.compile(r"""\s*([\w-]{1,20})\s*=\s*(["']?)([\w.,+-]{1,40})\2\s*""", re.ASCII)
+_UNFIT = re.compile("[\0\ud800-\udfff]")  # U+0000, and halves of a pair
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return *value* if it is an object."""
+    """Return *value* if it is an object; else raise `PayloadError`."""
     if not isinstance(value, dict):
         raise PayloadError("malformed")
     return value
+
+
+def section(value: Any) -> dict[str, Any]:
+    """Return *value* if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def items(value: Any) -> list[Any]:
@@ -45,58 +59,74 @@ def items(value: Any) -> list[Any]:
 
 def text(value: Any, limit: int) -> str:
     """Return *value* if it is a string of at most *limit* characters without U+0000."""
-    if not isinstance(value, str) or len(value) > limit or "\0" in value:
+    if not isinstance(value, str) or len(value) > limit or _UNFIT.search(value):
         raise PayloadError("malformed")
     return value
 
 
-def wamid(value: Any) -> str:
-    """Return a WhatsApp message id. It encodes a phone number: personal data."""
-    return _matching(_WAMID, value)
+def words(value: Any, limit: int) -> str:
+    """Return the first *limit* characters of what a person wrote, without what no text can hold."""
+    return _UNFIT.sub("", value[: 2 * limit])[:limit] if isinstance(value, str) else ""
 
 
-def number_id(value: Any) -> str:
-    """Return a Graph object id (a phone number id or a media id): ASCII digits."""
-    return _matching(_DIGITS, value)
+def absent(value: Any) -> bool:
+    """Whether a sender left *value* out: no key, null, or an empty string."""
+    return value is None or value == ""
+
+
+def message_id(value: Any) -> str:
+    """Return a WhatsApp message id, or "". It encodes a phone number: personal data."""
+    return _matching(_MESSAGE_ID, value)
+
+
+def object_id(value: Any) -> str:
+    """Return a Graph object id (a phone number id or a media id), or ""."""
+    return _matching(_OBJECT_ID, value)
 
 
 def phone(value: Any) -> str:
-    """Return an E.164 number without its "+" (ITU-T E.164: at most 15 digits)."""
-    return _matching(_PHONE, value)
+    """Return an E.164 number without its "+" (ITU-T E.164: at most 15 digits), or ""."""
+    return _matching(_PHONE, value).removeprefix("+")
 
 
-def bsuid(value: Any) -> str:
-    """Return a business-scoped user id: a country code, a dot, at most 128 alphanumerics."""
-    return _matching(_BSUID, value)
+def user_id(value: Any) -> str:
+    """Return a business-scoped user id, in whatever form WhatsApp gives it, or ""."""
+    return _matching(_USER_ID, value)
 
 
 def mime(value: Any) -> str:
-    """Return a media type with at most one parameter."""
-    return _matching(_MIME, value)
-
-
-def sha256(value: Any) -> bytes:
-    """Return the 32 bytes of a digest in base64 or hexadecimal."""
-    found = digest.decode(value) if isinstance(value, str) else None
+    """Return a media type in lower case, its parameters unquoted and "; " between; or ""."""
+    found = _MIME.fullmatch(value[:MAX_MIME]) if isinstance(value, str) else None
     if found is None:
-        raise PayloadError("malformed")
-    return found
+        return ""
+    parameters = (_PARAMETER.fullmatch(each) for each in (found[2] or "").split(";"))
+    named = (f"{each[1]}={each[3]}" for each in parameters if each)
+    return "; ".join([found[1], *named]).lower()
+
+
+def sha256(value: Any) -> bytes | None:
+    """Return the 32 bytes of a digest in base64 or hexadecimal, or None."""
+    return digest.decode(value) if isinstance(value, str) else None
 
 
 def flag(value: Any) -> bool:
-    """Return a boolean; None (the key is absent) is False."""
-    if value is not None and not isinstance(value, bool):
-        raise PayloadError("malformed")
-    return bool(value)
+    """Return whether *value* says yes."""
+    return value is True or value == "true"
 
 
 def seconds(value: Any) -> int:
-    """Return epoch seconds from ASCII digits (WhatsApp sends a string), within 2009 to 2099."""
+    """Return epoch seconds from ASCII digits or a whole number, within 2009 to 2099; or 0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     # int() alone would also take Arabic digits, signs, underscores and blanks.
-    at = int(_matching(_SECONDS, value))
-    if not FIRST_SECOND <= at <= LAST_SECOND:
-        raise PayloadError("malformed")
-    return at
+    at = int(_matching(_SECONDS, value) or 0)
+    return at if FIRST_SECOND <= at <= LAST_SECOND else 0
+
+
+def size(value: Any) -> int | None:
+    """Return a number of bytes, or None."""
+    found = _matching(_CODE, value)
+    return int(found) if found else None
 
 
 def word(value: Any) -> str:
@@ -106,12 +136,12 @@ def word(value: Any) -> str:
 
 def codes(value: Any) -> tuple[int, ...]:
     """Return the Graph codes of an ``errors`` array; its titles and details are not read."""
-    found = (mapping(item).get("code") for item in items(value)[:MAX_CODES])
-    numbers = (code for code in found if isinstance(code, int) and not isinstance(code, bool))
-    return tuple(code for code in numbers if 0 <= code <= MAX_CODE)
+    listed = value[:MAX_CODES] if isinstance(value, list) else []
+    found = (_matching(_CODE, section(item).get("code")) for item in listed)
+    return tuple(int(code) for code in found if code and int(code) <= MAX_CODE)
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise PayloadError("malformed")
-    return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return value if isinstance(value, str) and pattern.fullmatch(value) else ""

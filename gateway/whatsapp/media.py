@@ -7,7 +7,8 @@ Fetching a voice note from WhatsApp, and having WhatsApp delete it.
 - At most `MAX_BYTES` are read, within `DEADLINE_S` in all, and without content decoding.
 - A host that no setting lists, and a token that is refused, are the operator's to mend
   (`AccountFaultError`): the recording has no fault.
-- Length and SHA-256 must agree with what the metadata says, and SHA-256 with the webhook.
+- Length and SHA-256 must agree with what the metadata says, and SHA-256 with the webhook, where
+  they say it; `Fetched.digest` tells who did.
 
 Source: Meta, "Media" (WhatsApp Cloud API). Trusted for the bytes it hands out, not for how many.
 """
@@ -38,6 +39,7 @@ from residency.model import INSIDE, Observed, Passage
 MAX_BYTES = 16 * 1024 * 1024
 DEADLINE_S = 8.0
 NO_SUCH_OBJECT = "100"
+UNCHECKED = "unchecked"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9+/=_-]{1,64}")
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
@@ -45,19 +47,24 @@ _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The bytes of a note, the media type WhatsApp declares, and what its answer showed."""
+    """
+    The bytes of a note, the media type WhatsApp declares, and what its answer showed.
+
+    *digest* is what the bytes agreed with: ``webhook``, ``metadata``, or ``unchecked``.
+    """
 
     content: bytes = field(repr=False)
     mime: str
     observed: Observed
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Description:
     url: str = field(repr=False)
     mime: str
-    sha256: bytes
-    size: int
+    sha256: bytes | None
+    size: int | None
 
 
 class Media:
@@ -104,9 +111,9 @@ class Media:
     async def _fetch(self, note: VoiceNote, passage: Passage) -> Fetched:
         for _ in range(2):
             described = await self._describe(note.media_id, passage)
-            if described.sha256 != note.sha256:
+            if None not in (described.sha256, note.sha256) and described.sha256 != note.sha256:
                 raise MediaRefusedError("media.digest")
-            found = await self._download(described, passage)
+            found = await self._download(described, note, passage)
             if found is not None:
                 return found
         raise MediaGoneError("media.url")
@@ -118,16 +125,14 @@ class Media:
                 url=fields.text(found.get("url"), 2048),
                 mime=fields.mime(found.get("mime_type")),
                 sha256=fields.sha256(found.get("sha256")),
-                size=int(fields.number_id(str(found.get("file_size")))),
+                size=fields.size(found.get("file_size")),
             )
         except PayloadError:
             raise MediaRefusedError("media.metadata") from None
 
     async def _call(self, method: str, media_id: str, passage: Passage) -> httpx2.Response:
-        try:
-            path = fields.number_id(media_id)
-        except PayloadError:
-            raise MediaRefusedError("media.id") from None
+        if not (path := fields.object_id(media_id)):
+            raise MediaRefusedError("media.id")
         return await self._http.request(
             method,
             f"{self._account.graph}/{path}",
@@ -136,10 +141,12 @@ class Media:
             extensions=connection.by(passage),
         )
 
-    async def _download(self, described: _Description, passage: Passage) -> Fetched | None:
+    async def _download(
+        self, described: _Description, note: VoiceNote, passage: Passage
+    ) -> Fetched | None:
         """Return the content, or None when the URL is gone."""
         url = checked(described.url, self._account)
-        if described.size > MAX_BYTES:
+        if (described.size or 0) > MAX_BYTES:
             raise MediaRefusedError("media.too_large")
         try:
             async with self._http.stream(
@@ -152,11 +159,14 @@ class Media:
                 observed = _observe(answer)
         except RefusedAddressError:
             raise AccountFaultError("media.address", word="account.media_host") from None
-        if len(content) != described.size:
+        if described.size not in (None, len(content)):
             raise MediaRefusedError("media.length")
-        if sha256(content).digest() != described.sha256:
-            raise MediaRefusedError("media.digest")
-        return Fetched(content=content, mime=described.mime, observed=observed)
+        return Fetched(
+            content=content,
+            mime=described.mime,
+            observed=observed,
+            digest=_agreed(content, note.sha256, described.sha256),
+        )
 
 
 def checked(url: str, account: Account) -> httpx2.URL:
@@ -179,6 +189,16 @@ def checked(url: str, account: Account) -> httpx2.URL:
     if not simulated and (parsed.scheme != "https" or literal):
         raise MediaRefusedError("media.scheme" if not literal else "media.host")
     return parsed
+
+
+def _agreed(content: bytes, told: bytes | None, described: bytes | None) -> str:
+    """Return who named the digest that *content* has; raise `MediaRefusedError` if it has not."""
+    named = told or described
+    if named is None:
+        return UNCHECKED
+    if sha256(content).digest() != named:
+        raise MediaRefusedError("media.digest")
+    return "webhook" if told else "metadata"
 
 
 def _is_literal(host: str) -> bool:

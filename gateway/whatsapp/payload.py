@@ -21,15 +21,16 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 class VoiceNote(msgspec.Struct, frozen=True, kw_only=True, tag="voice"):
     """
-    An audio message; *voice* tells a recorded note from an audio file. *sha256* is raw bytes.
+    An audio message; *voice* tells a recorded note from an audio file.
 
-    *caption* is what was typed beside it.
+    *mime_type* may be empty, and *sha256* (raw bytes) None: WhatsApp did not say, or not so that
+    we understand it. *caption* is what was typed beside it.
     """
 
     media_id: str
-    mime_type: str
-    sha256: bytes
-    voice: bool
+    mime_type: str = ""
+    sha256: bytes | None = None
+    voice: bool = False
     url: str | None = None
     caption: str = ""
 
@@ -41,14 +42,14 @@ class Text(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, tag="choice"):
-    """A pressed reply button, a chosen list row, or a template's quick reply."""
+    """A pressed reply button, a chosen list row, or a template's quick reply; one may be empty."""
 
     id: str
     title: str
 
 
 class Reaction(msgspec.Struct, frozen=True, kw_only=True, tag="reaction"):
-    """An emoji put on (or, when empty, taken off) a message."""
+    """An emoji put on (or, when empty, taken off) a message; its id may be unknown (empty)."""
 
     message_id: str
     emoji: str
@@ -101,8 +102,30 @@ class Undelivered(msgspec.Struct, frozen=True, kw_only=True, tag="undelivered"):
     tries: int
 
 
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True, tag="unreadable"):
+    """
+    A message that we do work on (*what* is its type) and cannot read as one.
+
+    *words* and *choice* are what can be read of it for certain (what was typed or is on the
+    pressed button; that button's id): only what takes a right back from us may be acted on.
+    """
+
+    what: str
+    words: str = ""
+    choice: str = ""
+
+
 Content = (
-    VoiceNote | Text | Choice | Reaction | Revoked | Edited | System | Unsupported | Undelivered
+    VoiceNote
+    | Text
+    | Choice
+    | Reaction
+    | Revoked
+    | Edited
+    | System
+    | Unsupported
+    | Unreadable
+    | Undelivered
 )
 
 
@@ -111,7 +134,7 @@ def written(content: Content) -> str:
     match content:
         case Text(body=words) | Edited(body=str(words)) | Choice(title=words):
             return words
-        case VoiceNote(caption=words) | Unsupported(caption=words):
+        case VoiceNote(caption=words) | Unsupported(caption=words) | Unreadable(words=words):
             return words
         case _:
             return ""
@@ -119,8 +142,10 @@ def written(content: Content) -> str:
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
     """
-    One message from a person to one of the tenant's numbers. *sent_at* is epoch seconds.
+    One message from a person to one of the tenant's numbers.
 
+    *sent_at* is epoch seconds; 0: WhatsApp did not say when, so the inbox dates it. *id* is
+    WhatsApp's, or made of what came (``derived.``) where that has none.
     *error_codes* are Graph's, when WhatsApp could not hand the content over (131051, 131052).
     *identity_hash* is of the key by which WhatsApp knows this person's account, where it is told.
     *group* says that it was written to a group, not to us alone.
@@ -142,6 +167,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     What became of a message we sent; *opaque* is our ``biz_opaque_callback_data`` or empty.
 
     *state* is an open set: ``sent``, ``delivered``, ``read``, ``played``, ``failed``, ...
+    *at* is epoch seconds; 0: WhatsApp did not say when. *message_id* may be empty.
     """
 
     phone_number_id: str
@@ -159,7 +185,19 @@ class ChannelFault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
     codes: tuple[int, ...]
 
 
-Update = Message | Status | ChannelFault
+class Unattributed(msgspec.Struct, frozen=True, kw_only=True, tag="unattributed"):
+    """
+    A part of a delivery that names no sender we can read; *raw* is that part, cut to a bound.
+
+    *reason* says what it lacks; *phone_number_id* is empty where that is what it lacks.
+    """
+
+    phone_number_id: str
+    reason: str
+    raw: bytes
+
+
+Update = Message | Status | ChannelFault | Unattributed
 
 
 class Parsed(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,8 @@ def loads(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError:
         raise PayloadError("json.utf8") from None
-    _measure(body)
+    if depth(body) > MAX_DEPTH:
+        raise PayloadError("json.depth")
     try:
         value = json.loads(
             text,
@@ -53,18 +54,16 @@ def loads(body: bytes) -> Any:
     return value
 
 
-def _measure(body: bytes) -> None:
-    depth = containers = 0
-    for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        if bracket in b"[{":
-            depth += 1
-            containers += 1
-        else:
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise PayloadError("json.depth")
-        if containers > MAX_CONTAINERS:
-            raise PayloadError("json.size")
+def depth(body: bytes) -> int:
+    """Return how deep *body* nests; raise `PayloadError` past `MAX_CONTAINERS`."""
+    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
+    if len(brackets) > 2 * MAX_CONTAINERS:
+        raise PayloadError("json.size")
+    level = deepest = 0
+    for bracket in brackets:
+        level += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

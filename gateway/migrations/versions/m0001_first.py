@@ -355,6 +355,18 @@ def _gateway() -> None:
         sa.PrimaryKeyConstraint("request", "approver"),
     )
     op.create_table(
+        "unattributed",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("body_key", sa.String(length=64), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(length=16), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("unattributed_by_tenant", "unattributed", ["tenant"], unique=False)
+    op.create_table(
         "tombstones",
         sa.Column("erasure", sa.String(length=34), nullable=False),
         sa.Column("alias", sa.String(length=64), nullable=False),

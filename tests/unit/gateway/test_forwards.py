@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
@@ -11,9 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from support.gateway import Clock
 
 from gateway.errors import ForwardError, NotAcceptedError
-from gateway.forwards import LIMIT, Forwards, Post, Target, divided, seal, unseal
+from gateway.forwards import LIMIT, Forwards, Post, Target, divided, fitting, seal, unseal
 from gateway.schema import forwards as table
-from gateway.whatsapp.payload import ChannelFault, Identity, Message, Parsed, Status, Text
+from gateway.whatsapp.payload import (
+    ChannelFault,
+    Identity,
+    Message,
+    Parsed,
+    Status,
+    Text,
+    Unattributed,
+    Unreadable,
+    Update,
+)
 
 KEY = X25519PrivateKey.generate()
 SECRET = b"app-secret"
@@ -33,7 +44,7 @@ def message(number: str = "2", body: str = CANARY) -> Message:
     )
 
 
-def sealed(update: Message | Status | ChannelFault, secret: bytes = SECRET) -> bytes:
+def sealed(update: Update, secret: bytes = SECRET) -> bytes:
     """Return *update* sealed to the target."""
     return seal(update, forward=FORWARD, tenant="t", sender="eu-1", target=TARGET, secret=secret)
 
@@ -57,10 +68,11 @@ def opened(content: bytes, **changed: object) -> object:
         message(),
         Status(phone_number_id="2", message_id="w", state="read", at=1, opaque="r_1"),
         ChannelFault(phone_number_id="2", codes=(131035,)),
+        Unattributed(phone_number_id="2", reason="sender", raw=b'{"a":"\xc3\xa9"}'),
     ],
-    ids=["message", "status", "fault"],
+    ids=["message", "status", "fault", "unattributed"],
 )
-def test_the_right_cell_reads_what_was_sent(update: Message | Status | ChannelFault) -> None:
+def test_the_right_cell_reads_what_was_sent(update: Update) -> None:
     """Nothing of an update is lost on the way, whatever its kind."""
     assert opened(sealed(update)) == update
 
@@ -178,11 +190,32 @@ async def test_a_database_that_is_down_is_not_a_200(
 
 
 @pytest.mark.anyio
-async def test_what_no_stream_would_take_is_not_accepted(
-    front: tuple[Forwards, list[int]],
+async def test_what_no_stream_would_take_goes_as_unreadable(
+    front: tuple[Forwards, list[int]], cell_db: AsyncEngine
 ) -> None:
-    """Better said to WhatsApp than stuck at the head of the line."""
+    """Refused, it would come again for a week, with all the others of its delivery."""
     forwards, _ = front
 
-    with pytest.raises(NotAcceptedError, match="too_large"):
-        await forwards.accept("t", [message(body="x" * LIMIT)])
+    assert await forwards.accept("t", [message(body="x" * LIMIT), message()]) == 2
+
+    async with cell_db.connect() as tx:
+        rows = (await tx.execute(select(table))).all()
+    assert all(len(row.sealed) <= LIMIT for row in rows)
+
+
+def test_a_message_that_is_too_large_keeps_its_sender() -> None:
+    """The other cell tells the person to type; one of the usual size is left as it is."""
+    large, usual = message(body="x" * LIMIT), message()
+
+    assert fitting(usual) is usual
+    assert fitting(large) == msgspec.structs.replace(large, content=Unreadable(what="too_large"))
+
+
+def test_what_names_no_number_stays_with_the_front_door() -> None:
+    """Nobody can tell whose it is, so there is no key to seal it to."""
+    lost = Unattributed(phone_number_id="", reason="change", raw=b"{}")
+    theirs = Unattributed(phone_number_id="2", reason="sender", raw=b"{}")
+
+    kept, handed = divided(Parsed(updates=(lost, theirs), dropped={}), frozenset({"1"}))
+
+    assert (kept.updates, handed) == ((lost,), (theirs,))

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from support.gateway import Clock
 
 from gateway.errors import NotAcceptedError
-from gateway.inbox import Inbox, conversation
+from gateway.inbox import WINDOW_S, Inbox, conversation
 from gateway.schema import inbox, jobs, relay, statuses
 from gateway.whatsapp.payload import Identity, Message, Parsed, Status, Text
 from vault.custody import Custody
@@ -234,3 +235,46 @@ def test_conversations_differ_by_person_and_number() -> None:
 
     assert len(names) == 4
     assert not any(PHONE in name for name in names)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("told", "days"), [(0, 0), (4_000_000_000, 0), (-1, -1)], ids=["unknown", "to-come", "earlier"]
+)
+async def test_a_message_is_dated_by_a_time_that_can_be(
+    cell_db: AsyncEngine, clock: Clock, tmp_path: Path, told: int, days: int
+) -> None:
+    """No answer is sent outside of the window because WhatsApp's clock was odd."""
+    world, now = World(cell_db, clock, tmp_path), int(clock().timestamp())
+    world.inbox.start()
+    update = msgspec.structs.replace(
+        message("1"), sent_at=told if told >= 0 else now + told * 24 * 3600
+    )
+
+    [job] = await world.inbox.accept("t", parsed(update))
+    await world.inbox.aclose()
+
+    async with cell_db.connect() as tx:
+        box = (await tx.execute(select(inbox))).one()
+        row = (await tx.execute(select(jobs))).one()
+    sealed = await world.custody.open_named(box.body_key, job, box.sealed)
+    written = now + days * 24 * 3600
+    assert msgspec.json.decode(sealed, type=Message).sent_at == written
+    assert row.deadline_at == (written + WINDOW_S) * 1_000_000
+
+
+@pytest.mark.anyio
+async def test_a_status_without_a_time_is_dated_on_arrival(
+    cell_db: AsyncEngine, clock: Clock, tmp_path: Path
+) -> None:
+    """In 1970 the sweeper would drop it before anybody reads it."""
+    world = World(cell_db, clock, tmp_path)
+    world.inbox.start()
+
+    told = Status(phone_number_id="1", message_id="", state="failed", at=0, opaque="r_1")
+    await world.inbox.accept("t", parsed(told))
+    await world.inbox.aclose()
+
+    async with cell_db.connect() as tx:
+        row = (await tx.execute(select(statuses))).one()
+    assert row.at == int(clock().timestamp() * 1_000_000)

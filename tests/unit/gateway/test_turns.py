@@ -23,6 +23,7 @@ from gateway.whatsapp.payload import (
     Reaction,
     System,
     Text,
+    Unreadable,
     Unsupported,
     VoiceNote,
 )
@@ -43,6 +44,99 @@ async def test_what_we_cannot_read_is_said(desk: Desk) -> None:
     await turns.act(await desk.note(Unsupported(what="image")), desk.ports)
 
     assert desk.texts() == [phrases.say("unsupported", "en")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["audio", "text", "button", "other", "too_large"])
+async def test_a_message_that_could_not_be_read_is_said_to_be(desk: Desk, what: str) -> None:
+    """One odd field left its sender in silence, behind a 200."""
+    await turns.act(await desk.note(Unreadable(what=what, words="Hello", choice="x")), desk.ports)
+
+    assert desk.texts() == [phrases.say("unreadable", "en")]
+    assert desk.understanding["nlu.one"].calls == 0, "nobody works on a guess"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["reaction", "system"])
+async def test_what_nobody_wrote_is_not_answered(desk: Desk, what: str) -> None:
+    """To be told to type because of a thumb is noise."""
+    await turns.act(await desk.note(Unreadable(what=what)), desk.ports)
+
+    assert desk.texts() == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("unread", "state"),
+    [
+        (Unreadable(what="text", words="Stop!"), "withdrawn"),
+        (Unreadable(what="button", words="STOP"), "withdrawn"),
+        (Unreadable(what="interactive", choice=rights.REFUSE), "refused"),
+    ],
+    ids=["text", "title", "button"],
+)
+async def test_a_no_that_is_certain_acts_though_the_rest_is_unreadable(
+    desk: Desk, unread: Unreadable, state: str
+) -> None:
+    """A no is never lost to a field that has nothing to do with it."""
+    await desk.consents()
+
+    await turns.act(await desk.note(unread), desk.ports)
+
+    history = await desk.ports.consents.history(TENANT, await desk.subject())
+    assert max(history, key=lambda row: row.at).state == state or history[-1].state == state
+    assert desk.types(f"consent.{state}") == [f"consent.{state}"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "unread",
+    [
+        Unreadable(what="text", words="yes"),
+        Unreadable(what="interactive", words="I agree", choice=rights.GRANT),
+        Unreadable(what="text", words="a human please"),
+    ],
+    ids=["yes", "button", "human"],
+)
+async def test_an_unreadable_yes_is_none(desk: Desk, unread: Unreadable) -> None:
+    """A consent must be unambiguous (GDPR Art. 4(11)); only a no may be read out of ruins."""
+    waiting = await desk.spoken()
+    with pytest.raises(ConsentNeededError):
+        await turns.act(waiting, desk.ports)
+    await desk.ports.jobs.park(waiting.job, "consent.missing")
+
+    await turns.act(await desk.note(unread), desk.ports)
+
+    assert desk.types("consent.granted") == []
+    assert desk.texts()[-1] == phrases.say("unreadable", "en")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["revoke", "edit"])
+async def test_a_deletion_that_names_no_message_goes_to_a_human(desk: Desk, what: str) -> None:
+    """What the person took back cannot be found by us, and must not be forgotten for that."""
+    await turns.act(await desk.note(Unreadable(what=what)), desk.ports)
+
+    [row] = await desk.rows(handovers)
+    assert row.reason == f"{what}.unreadable"
+
+
+@pytest.mark.parametrize(
+    ("unread", "urgent"),
+    [
+        (Unreadable(what="text", words="stop"), True),
+        (Unreadable(what="interactive", choice=rights.REFUSE), True),
+        (Unreadable(what="interactive", choice=rights.GRANT), False),
+        (Unreadable(what="text", words="hello"), False),
+    ],
+)
+def test_an_unreadable_no_waits_for_no_earlier_turn(unread: Unreadable, *, urgent: bool) -> None:
+    """It takes a right back from us like any other."""
+    message = Message(
+        phone_number_id="1", id="x", sender=Identity(phone=PHONE), sent_at=1, content=unread
+    )
+
+    assert turns.urgent(message, ["en"]) is urgent
 
 
 @pytest.mark.anyio

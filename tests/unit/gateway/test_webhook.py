@@ -19,7 +19,7 @@ from gateway.errors import DoorError
 from gateway.forwards import Forwards, Post, Target
 from gateway.inbox import Inbox
 from gateway.metrics import Metrics
-from gateway.schema import forwards, jobs
+from gateway.schema import forwards, jobs, unattributed
 from gateway.webhook import Door, Doors
 from gateway.whatsapp import signature
 from vault.custody import Custody
@@ -229,14 +229,38 @@ async def test_a_signed_body_that_is_no_payload_is_400(world: World) -> None:
 
 @pytest.mark.anyio
 async def test_one_poisoned_update_does_not_cost_the_others(world: World) -> None:
-    """W30: a thousand updates, one malformed: 999 jobs and a 200."""
+    """W30: a thousand updates, one from nobody: 999 jobs, one part kept sealed, and a 200."""
     messages = [typed(str(n)) for n in range(1000)]
-    messages[700]["from"] = "not a number"
+    messages[700] |= {"from": "not a number", "text": {"body": "a canary"}}
 
     answer = await world.post(body(*messages))
 
     assert answer.status_code == 200
     assert await world.jobs() == 999
+    async with world.engine.connect() as tx:
+        [kept] = (await tx.execute(select(unattributed))).all()
+    assert (kept.tenant, kept.reason) == ("t", "sender")
+    assert b"canary" not in kept.sealed
+
+
+@pytest.mark.anyio
+async def test_a_field_that_nobody_reads_refuses_nothing(world: World) -> None:
+    """A name cut inside an emoji, a repeated key, a long number: 200, and the message is a job."""
+    odd = b'"profile":{"name":"\\ud83d","name":1,"age":' + b"9" * 5_000 + b',"x":NaN}'
+    whole = body(typed("1")).replace(b'"messaging_product": "whatsapp"', odd)
+
+    assert (await world.post(whole)).status_code == 200
+    assert await world.jobs() == 1
+
+
+@pytest.mark.anyio
+async def test_a_message_of_odd_fields_is_a_job(world: World) -> None:
+    """Whoever names themselves is answered, if only with the wish that they type."""
+    odd = {"from": "12025550143", "type": [], "timestamp": {}, "text": 7}
+
+    assert (await world.post(body(odd))).status_code == 200
+    assert (await world.post(body(odd))).status_code == 200, "delivered again, it is the same"
+    assert await world.jobs() == 1
 
 
 @pytest.mark.anyio

@@ -383,14 +383,49 @@ async def test_nobody_listening_is_busy(http: httpx2.AsyncClient) -> None:
         await Media(http, nowhere).delete("123")
 
 
-async def test_metadata_of_another_shape_is_refused(
-    graph: GraphWorld, source: Media, item: Stored
+@pytest.mark.parametrize(
+    ("told", "described", "digest"),
+    [
+        (True, True, "webhook"),
+        (True, False, "webhook"),
+        (False, True, "metadata"),
+        (False, False, "unchecked"),
+    ],
+)
+async def test_a_digest_is_checked_where_there_is_one(
+    source: Media, item: Stored, *, told: bool, described: bool, digest: str
 ) -> None:
-    """A missing field must not end in a crash half-way."""
-    item.stated_sha256 = "none"
+    """A note without one is opened, and what it was held against is on record."""
+    item.stated_sha256 = None if described else "none"
+    announced = note(item) if told else note(item, sha256=None)
 
-    with pytest.raises(MediaRefusedError, match=r"media\.metadata"):
-        await source.fetch(note(item))
+    found = await source.fetch(announced)
+
+    assert (found.content, found.digest) == (item.content, digest)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["webhook", "metadata"])
+async def test_the_only_digest_there_is_must_agree(
+    source: Media, item: Stored, *, told: bool
+) -> None:
+    """Bytes that somebody exchanged on the way must not pass because a field was missing."""
+    wrong = hashlib.sha256(b"other bytes")
+    item.stated_sha256 = "none" if told else wrong.hexdigest()
+    announced = note(item, sha256=wrong.digest() if told else None)
+
+    with pytest.raises(MediaRefusedError, match=r"media\.digest"):
+        await source.fetch(announced)
+
+
+@pytest.mark.parametrize("media_id", ["../me", "a/b", "..", "", "a b", "a?x=1", "a%2fb"])
+async def test_an_id_that_is_more_than_one_step_of_a_path_is_not_asked_for(
+    graph: GraphWorld, source: Media, item: Stored, media_id: str
+) -> None:
+    """It stands in the address of a request that carries our token."""
+    with pytest.raises(MediaRefusedError, match=r"media\.id"):
+        await source.fetch(note(item, media_id=media_id))
+
+    assert list(graph.receipts) == []
 
 
 @pytest.mark.parametrize("media_id", ["", "../me", "1?x=y", "1/2"])
