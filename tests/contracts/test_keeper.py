@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hvac
 import pytest
+from simulation.stores import MemoryKeys
 from support.openbao import OpenBao
 
 from vault.errors import GoneError, KeyringError, TamperedError
@@ -30,11 +31,14 @@ def mount(openbao: OpenBao) -> str:
     return name
 
 
-@pytest.fixture(params=["local", "transit"])
+@pytest.fixture(params=["local", "simulated", "transit"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path, openbao: OpenBao, mount: str) -> Pair:
     """Return each keyring with its keeper."""
     if request.param == "local":
         return LocalKeyring(tmp_path / "keks"), LocalKeeper(tmp_path / "keks")
+    if request.param == "simulated":
+        both = MemoryKeys({}, lambda: datetime.now(UTC))
+        return both, both
     transit = Transit(openbao.url, lambda: openbao.token, mount=mount)
     return TransitKeyring(transit), TransitKeeper(transit)
 

@@ -6,11 +6,13 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import hvac
 import pytest
+from simulation.stores import MemoryKeys
 from support.openbao import OpenBao, _command, _environment, _free_port, _stop, _wait_until_ready
 
 from gateway import secretfile
@@ -34,6 +36,8 @@ def keeper_of(keyring: Keyring) -> Keeper:
     """Return the keeper over the same KEKs as *keyring*, with the same rights."""
     if isinstance(keyring, TransitKeyring):
         return TransitKeeper(keyring._transit)
+    if isinstance(keyring, MemoryKeys):
+        return keyring
     assert isinstance(keyring, LocalKeyring)
     return LocalKeeper(keyring._keks._path)
 
@@ -48,13 +52,15 @@ def mount(openbao: OpenBao) -> str:
     return name
 
 
-@pytest.fixture(params=["local", "transit"])
+@pytest.fixture(params=["local", "simulated", "transit"])
 def keyring(
     request: pytest.FixtureRequest, tmp_path: Path, openbao: OpenBao, mount: str
 ) -> Keyring:
     """Return each keyring in turn."""
     if request.param == "local":
         return LocalKeyring(tmp_path / "keyring")
+    if request.param == "simulated":
+        return MemoryKeys({}, lambda: datetime.now(UTC))
     return transit(openbao.url, lambda: openbao.token, mount=mount)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from simulation.stores import LogDisk, MemoryLog
 from support.audit import an_event
 
 from audit import leaf, merkle
@@ -48,10 +49,11 @@ class Writer:
         return Row(data=data, event=event, aseq=aseq)
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LogStore]:
-    """Yield an empty store."""
-    store = SqliteStore(tmp_path / "log.db")
+@pytest.fixture(params=["simulated", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LogStore]:
+    """Yield each store in turn, empty."""
+    simulated = request.param == "simulated"
+    store = MemoryLog(LogDisk()) if simulated else SqliteStore(tmp_path / "log.db")
     yield store
     await store.close()
 
@@ -177,6 +179,7 @@ async def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path
     await SqliteStore(tmp_path / "log.db").close()
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_readers_see_each_commit_of_a_running_writer(store: LogStore, tmp_path: Path) -> None:
     """The command line answers questions while the server runs, and takes no lock for it."""
     writer, reads = Writer(), SqliteReads(tmp_path / "log.db")
@@ -201,6 +204,7 @@ async def test_a_closed_log_can_be_read_from_its_file_alone(tmp_path: Path) -> N
     await reads.close()
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_commits_are_synced_to_the_disk(store: LogStore, tmp_path: Path) -> None:
     """WAL with synchronous below FULL loses acknowledged commits at a power cut."""
     await store.commit(Writer().batch(an_event()))

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from simulation.stores import MemoryObjects
 from support.objects import REGION, S3Server
 from support.settings import Configure
 from support.stage import secret
@@ -27,11 +28,13 @@ def bucket(s3_server: S3Server) -> str:
     return s3_server.bucket()
 
 
-@pytest.fixture(params=["local", "s3", "s3-versioned", "s3-suspended"])
+@pytest.fixture(params=["local", "s3", "s3-versioned", "s3-suspended", "simulated"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     """Return each store in turn; versioned buckets on terms of deleting every version."""
     if request.param == "local":
         return LocalObjects(tmp_path / "objects")
+    if request.param == "simulated":
+        return MemoryObjects({})
     server: S3Server = request.getfixturevalue("s3_server")
     versions = {"s3": "", "s3-versioned": "Enabled", "s3-suspended": "Suspended"}[request.param]
     return server.store(server.bucket(versions=versions), purge_versions=bool(versions))
