@@ -17,7 +17,7 @@ from phonenumbers import NumberParseException, PhoneNumber
 
 from residency.model import Jurisdiction
 
-_BSUID = re.compile(r"([A-Z]{2})\.[!-~]{1,253}")  # what follows is opaque
+_BSUID = re.compile(r"([A-Z]{2})\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 _E164 = re.compile(r"[1-9][0-9]{6,14}")
 _MEXICO = 52
 _MEXICO_OLD_MOBILE = re.compile(r"521([0-9]{10})")  # dropped from the plan in 2019, still a wa_id

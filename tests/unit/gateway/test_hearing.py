@@ -53,6 +53,28 @@ async def test_a_recording_becomes_words(desk: Desk, note: Note) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("told", "stated", "digest"),
+    [(True, None, "webhook"), (False, None, "metadata"), (False, "none", "unchecked")],
+)
+async def test_what_the_bytes_were_held_against_is_on_record(
+    desk: Desk, *, told: bool, stated: str | None, digest: str
+) -> None:
+    """A recording that nobody named a digest of is opened, and nobody can say it was checked."""
+    await desk.consents()
+    content = desk.recording()
+    desk.world.media.find(
+        content.media_id, desk.line.phone_number_id, desk.world.clock.now()
+    ).stated_sha256 = stated
+    note = await desk.note(content if told else msgspec.structs.replace(content, sha256=None))
+
+    assert await hearing.words(note, Memory(), desk.ports) == WORDS
+
+    ended = [each for each in desk.trail.seen if each.type is EventType.TOUCH_ENDED]
+    assert [each.detail["digest"] for each in ended if each.action == "fetch"] == [digest]
+
+
+@pytest.mark.anyio
 async def test_it_is_sealed_under_a_clock_before_any_processor_hears_it(
     desk: Desk, note: Note
 ) -> None:

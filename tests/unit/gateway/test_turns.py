@@ -57,6 +57,17 @@ async def test_a_message_that_could_not_be_read_is_said_to_be(desk: Desk, what: 
 
 
 @pytest.mark.anyio
+async def test_several_unreadable_messages_at_once_are_answered_once(desk: Desk) -> None:
+    """Six odd updates of one breath would be six times the same sentence."""
+    for _ in range(3):
+        note = await desk.note(Unreadable(what="audio"))
+        await turns.act(note, desk.ports)
+        await desk.ports.jobs.end(note.job, State.DONE, "")
+
+    assert desk.texts() == [phrases.say("unreadable", "en")]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("what", ["reaction", "system"])
 async def test_what_nobody_wrote_is_not_answered(desk: Desk, what: str) -> None:
     """To be told to type because of a thumb is noise."""
