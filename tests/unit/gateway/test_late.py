@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import delete, insert, update
 from support.desk import TENANT, Desk, never, slots
 
+from audit.model import EventType
 from gateway import hearing, phrases, rights
 from gateway.broker import Broker, Told
 from gateway.demo.graph import refusal
@@ -407,7 +408,7 @@ async def test_what_was_written_after_a_late_stop_is_asked_about_and_not_dropped
     hand = Worker(desk.ports, broker, owner="w1", slots=slots(4))
     await desk.consents()
     desk.clock.move(60)
-    spoken = await desk.hear(desk.recording())
+    spoken = (await desk.spoken()).job.id  # under way
 
     await give(hand, await desk.hear(Text(body="STOP"), late_s=30))
     await give(hand, spoken)
@@ -501,11 +502,11 @@ async def row_of(case: Case) -> Consent:
 async def test_a_no_that_cannot_be_carried_out_yet_waits_past_the_window(
     desk: Desk, broker: Broker
 ) -> None:
-    """The log is away while a late stop comes in: it is not handed over undone."""
+    """The log takes nothing as a late stop comes in: it is not handed over undone."""
     hand = Worker(desk.ports, broker, owner="w1", slots=slots(4))
     case = await someone(desk, hand)
     desk.clock.move(A_DAY)
-    desk.trail.refuses = lambda _event: True
+    desk.trail.refuses = lambda event: event.type is EventType.JOB_ACCEPTED
     stop = await case.hear(Text(body="STOP"), late_s=A_DAY)
     assert (await desk.state(stop))[0] == "accepted"
     desk.trail.refuses = never
@@ -515,3 +516,22 @@ async def test_a_no_that_cannot_be_carried_out_yet_waits_past_the_window(
 
     await withdrawn(case)
     assert await desk.state(stop) == ("done", "unconfirmed.window.closed")
+
+
+@pytest.mark.anyio
+async def test_a_lost_key_keeps_no_stop_back_of_who_never_agreed(
+    desk: Desk, broker: Broker
+) -> None:
+    """Which language they spoke is sealed under the lost key: the tenant's first does as well."""
+    hand = Worker(desk.ports, broker, owner="w1", slots=slots(4))
+    await give(hand, await desk.hear(Text(body="Hello")))
+    async with desk.ports.engine.begin() as tx:
+        await tx.execute(update(subject_keys).values(ciphertext="local:v1:AAAA"))
+    subject = await desk.subject()
+    desk.ports.keys.forget(subject)
+
+    await give(hand, await desk.hear(Text(body="STOP")))
+
+    row = await desk.ports.consents.newest(TENANT, subject, SPOKEN)
+    assert row is not None
+    assert row.state is ConsentState.WITHDRAWN
