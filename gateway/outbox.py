@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from audit.errors import AppendError
 from audit.model import Event, EventType
-from gateway import crashpoint, db
+from gateway import crashpoint, db, persons
 from gateway.errors import (
     AccountFaultError,
     ChannelBusyError,
@@ -207,6 +207,10 @@ async def deliver(note: Note, kind: Kind, allowed: Allowed, send: Send, ports: P
         row = await _unresolved(note, row, ports)
         if row is None:
             return
+    to, tenant = note.message.sender, note.tenant.id
+    # Of somebody erased we know no number any more: whoever asked for that is told all the same.
+    if not note.erased and not await persons.reached(to, note.subject, tenant, ports):
+        raise ChannelRefusedError("number.given_on")  # its next holder would read it
     await _mark(note, row.id, ports, state=State.ATTEMPTED, tries=row.tries + 1, attempted=True)
     crashpoint.reach("reply.attempted")
     processor = ports.processors[allowed.processors[0]]

@@ -151,6 +151,17 @@ async def carry_over(old: str, new: str, tenant: str, ports: Ports) -> None:
         await ports.consents.record(row)
 
 
+async def reached(who: Identity, subject: str, tenant: str, ports: Ports) -> bool:
+    """Whether the number of *who* still leads to *subject*, or to nobody we know."""
+    if who.phone is None:
+        return True
+    seen = await sighting(Identity(phone=who.phone), tenant, ports.keys, at=0)
+    newest = next(iter(await holders(ports.engine, [seen.number])), None)
+    if newest is None or (newest.subject == subject and newest.until is None):
+        return True
+    return newest.until is None and newest.subject == await subjects.became(ports.engine, subject)
+
+
 async def end_names(subject: str, at: int, ports: Ports) -> None:
     """Let no name lead to *subject* from that second on, where none has been given on since."""
     theirs = (aliases.c.subject == subject) & aliases.c.until.is_(None) & (aliases.c.since <= at)

@@ -12,7 +12,7 @@ from support.desk import PHONE, TENANT, Desk
 from support.erasing import Eraser
 
 from gateway import memory, persons, restored, rights, tombstones, turns
-from gateway.errors import ConsentNeededError, LeaseLostError
+from gateway.errors import ChannelRefusedError, ConsentNeededError, LeaseLostError
 from gateway.identity import DAY_S
 from gateway.jobs import State
 from gateway.note import SPOKEN, Note, artifact
@@ -335,6 +335,35 @@ async def test_who_takes_a_number_up_while_its_holder_is_erased_is_not_barred(
 
     assert (await desk.claim(waiting)).subject not in {old, ""}
     assert await tombstones.barred(desk.ports.engine, (await eraser.erased(old)).id) == 0
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_waited_is_not_sent_to_the_numbers_next_holder(desk: Desk) -> None:
+    """It was said to the former holder: nobody else may read it."""
+    desk.ada.bsuid = OLD
+    waiting = await desk.typed("When do you open?")
+    desk.ada.bsuid = NEW
+    desk.clock.move(1)
+    await said(desk, Text(body="Hello"))
+    heard = len(desk.ada.inbox)
+
+    with pytest.raises(ChannelRefusedError, match=r"number\.given_on"):
+        await turns.act(waiting, desk.ports)
+
+    assert len(desk.ada.inbox) == heard
+
+
+@pytest.mark.anyio
+async def test_an_answer_reaches_who_became_one_with_another_name_meanwhile(desk: Desk) -> None:
+    """The number leads to the name that stayed: that is who wrote."""
+    await desk.subject(desk.world.person(None, bsuid=OLD, line=desk.line))
+    waiting = await desk.typed("When do you open?")
+    desk.ada.bsuid = OLD
+    await desk.subject()
+
+    await turns.act(waiting, desk.ports)
+
+    assert len(desk.texts()) == 1
 
 
 @pytest.mark.anyio
