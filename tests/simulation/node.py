@@ -113,6 +113,12 @@ class Run:
         """Return the person's mind."""
         return self.node.mind
 
+    def look(self) -> None:
+        """Hold what was fetched so far against the rule; from here on their last word counts."""
+        self.node.found += invariants.consented(self)
+        self.node.allowed = self.mind.agrees
+        self.fetched_before, self.said_before = len(self.node.fetched), len(self.mind.said)
+
     def tell(self, line: str) -> None:
         """Add *line* to the trace."""
         self.node.trace = (*self.node.trace, line)

@@ -144,6 +144,20 @@ def stop(draw: Random) -> Act:
     return Act(f"type {words!r}, {late} late", do)
 
 
+def stop_and_speak(draw: Random) -> Act:
+    """Have the person take back their consent in some words, and then speak all the same."""
+    words = draw.choice(NOES)
+
+    async def do(run: Run) -> None:
+        await run.deliver(Text(body=words), Says.NO, then=run.mind.withdraws)
+        await run.quiet()
+        run.look()
+        await _speak(run)
+        await run.quiet()
+
+    return Act(f"type {words!r}, then speak", do)
+
+
 def burst(draw: Random) -> Act:
     """Have the person speak and take it back in one breath."""
 
@@ -354,6 +368,7 @@ BUSY: tuple[tuple[Maker, int], ...] = (
     (voice, 2),
     (grant, 4),
     (stop, 3),
+    (stop_and_speak, 2),
     (hello, 1),
     (revoke, 2),
     (burst, 1),
