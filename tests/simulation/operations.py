@@ -374,7 +374,7 @@ BUSY: tuple[tuple[Maker, int], ...] = (
     (burst, 1),
     (refuse, 1),
     (moody, 1),
-    (erase, 2),
+    (erase, 3),
     (harden, 1),
     (back_up, 3),
     (wait, 2),

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The garbage collector is trying"
 ROOT = Path(__file__).parents[2]
 ORDINARY = 20_000
 LONG = 1_000_000
-FOUND_WITHIN = 1_200
+FOUND_WITHIN = 4_000
 SEED = 1
 
 
