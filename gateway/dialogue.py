@@ -67,16 +67,30 @@ class Act(StrEnum):
 class Trouble(StrEnum):
     """Why a turn has no words to act upon; kept sorted."""
 
-    REFUSED_AUDIO = "refused_audio"  # too long, not a voice note, gone
+    DAMAGED = "damaged"  # cut, or not what it says
+    EMPTY = "empty"  # no sound in it at all
+    FORMAT = "format"  # a kind of file that is not opened here
+    GONE = "gone"  # WhatsApp has it no more
+    HEAVY = "heavy"  # it took more memory or time to open than one recording may
     SILENT = "silent"  # no speech in it
+    TOO_LARGE = "too_large"
+    TOO_LONG = "too_long"
     UNCLEAR = "unclear"  # a transcript of low confidence
+    UNFETCHED = "unfetched"  # what WhatsApp handed over was not the recording it announced
     UNHEARD = "unheard"  # speech-to-text failed
 
 
 _TROUBLES = {
-    Trouble.REFUSED_AUDIO: (Act.RECOVER, "refused_audio"),
+    Trouble.DAMAGED: (Act.RECOVER, "audio_damaged"),
+    Trouble.EMPTY: (Act.RECOVER, "audio_empty"),
+    Trouble.FORMAT: (Act.RECOVER, "audio_format"),
+    Trouble.GONE: (Act.RECOVER, "audio_gone"),
+    Trouble.HEAVY: (Act.RECOVER, "audio_heavy"),
     Trouble.SILENT: (Act.RECOVER, "nothing_heard"),
+    Trouble.TOO_LARGE: (Act.RECOVER, "audio_too_large"),
+    Trouble.TOO_LONG: (Act.RECOVER, "audio_too_long"),
     Trouble.UNCLEAR: (Act.CLARIFY, "not_clear"),
+    Trouble.UNFETCHED: (Act.RECOVER, "audio_unfetched"),
     Trouble.UNHEARD: (Act.RECOVER, "please_type"),
 }
 

@@ -105,14 +105,31 @@ TABLE: dict[type[BaseException], Outcome] = {
 MAX_ATTEMPTS = 5
 
 # What can go wrong with hearing a note, and what the dialogue makes of it: the person is told.
+# A code of `CAUSES` says it more exactly than its class.
 TROUBLE: dict[type[Exception], Trouble] = {
-    AudioRefusedError: Trouble.REFUSED_AUDIO,
-    MediaGoneError: Trouble.REFUSED_AUDIO,
-    MediaRefusedError: Trouble.REFUSED_AUDIO,
+    AudioRefusedError: Trouble.DAMAGED,
+    MediaGoneError: Trouble.GONE,
+    MediaRefusedError: Trouble.UNFETCHED,
     NoProcessorError: Trouble.UNHEARD,
     SilentError: Trouble.SILENT,
 }
 TROUBLES = tuple(TROUBLE)
+CAUSES = {
+    "audio.empty": Trouble.EMPTY,
+    "audio.no_sound": Trouble.EMPTY,
+    "audio.polyglot": Trouble.FORMAT,
+    "audio.too_large": Trouble.TOO_LARGE,
+    "audio.too_long": Trouble.TOO_LONG,
+    "audio.unknown_format": Trouble.FORMAT,
+    "decode.codec": Trouble.FORMAT,
+    "decode.limits": Trouble.HEAVY,
+    "media.too_large": Trouble.TOO_LARGE,
+    "ogg.chained": Trouble.FORMAT,
+    "ogg.multiplexed": Trouble.FORMAT,
+    "ogg.not_opus": Trouble.FORMAT,
+    "opus.no_audio": Trouble.EMPTY,
+    "opus.too_many_packets": Trouble.HEAVY,
+}
 
 # What may go wrong with the spoken answer without taking the text back.
 SPEECH_OPTIONAL = (
@@ -143,7 +160,8 @@ def reason(exc: BaseException) -> str:
 
 def trouble(exc: Exception) -> Trouble:
     """Return what one of `TROUBLES` means to the dialogue."""
-    return next(TROUBLE[cls] for cls in type(exc).__mro__ if cls in TROUBLE)
+    known = CAUSES.get(reason(exc))
+    return known or next(TROUBLE[cls] for cls in type(exc).__mro__ if cls in TROUBLE)
 
 
 def delay_s(attempts: int) -> float:

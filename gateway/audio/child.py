@@ -17,19 +17,31 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.packet import Packet
 
 from gateway.audio import confine, encode
+from gateway.audio.formats import CODECS, FORMATS, Format
 
-JOB = struct.Struct("<IIQ")  # seconds of sound, seconds of processor time, bytes of memory
+# Seconds of sound, seconds of processor time, bytes of memory, place in FORMATS.
+JOB = struct.Struct("<IIQB")
 STATUS = struct.Struct("<i")  # an exit code, or minus a signal
-DONE, FAILED, LIMITS = b"D", b"F", b"L"
+DONE, FAILED, LIMITS, LONG, CODEC = b"D", b"F", b"L", b"T", b"C"
 
+_NAMES = {kind: kind.value for kind in FORMATS} | {
+    Format.MP4: "mov,mp4,m4a,3gp,3g2,mj2",
+    Format.WEBM: "matroska,webm",
+}
 RATE = 16_000
 SAMPLE_BYTES = 2
 _CHUNK = 1 << 20
+_PACKETS_PER_SECOND = 400  # of a file, on average: 2.5 ms each is the shortest that Opus has
 
 
 class OverlongError(Exception):
@@ -59,6 +71,54 @@ def to_pcm(content: bytes, *, max_seconds: int) -> bytes:
     return bytes(pcm + _resampled(resampler, None))
 
 
+class CodecError(Exception):
+    """The file asks for a decoder that its format does not have here."""
+
+
+def file_to_pcm(content: bytes, kind: Format, *, max_seconds: int) -> bytes:
+    """
+    Return the audio file *content* of *kind* as `to_pcm` does.
+
+    Its packets are counted before a decoder sees the first one; what the decoder then makes of
+    them is bounded as well. Pictures and video in it are skipped unread.
+
+    Raises:
+        OverlongError: there is more than *max_seconds* of it.
+        CodecError: its codec is none of `CODECS`.
+        av.FFmpegError: it cannot be decoded.
+    """
+    with _opened(content, kind) as container:
+        _bound(container.demux(audio=0), max_seconds)
+    pcm = bytearray()
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    with _opened(content, kind) as container:
+        for frame in container.decode(audio=0):
+            pcm += _resampled(resampler, frame)
+            if len(pcm) > max_seconds * RATE * SAMPLE_BYTES:
+                raise OverlongError
+    return bytes(pcm + _resampled(resampler, None)) if pcm else b""
+
+
+@contextmanager
+def _opened(content: bytes, kind: Format) -> Iterator[InputContainer]:
+    """Open *content* with the demuxer and decoders of *kind* alone, on this thread."""
+    allowed = {"codec_whitelist": ",".join(sorted(CODECS[kind])), "format_whitelist": _NAMES[kind]}
+    with av.open(io.BytesIO(content), "r", format=kind.value, options=allowed) as container:
+        streams = container.streams.audio
+        if not streams or streams[0].codec_context.name not in CODECS[kind]:
+            raise CodecError
+        streams[0].codec_context.thread_count = 1
+        yield container
+
+
+def _bound(packets: "Iterator[Packet[Any]]", max_seconds: int) -> None:
+    seconds = 0.0
+    for count, packet in enumerate(packets):
+        seconds += float((packet.duration or 0) * (packet.time_base or 0))
+        if seconds > max_seconds or count > max_seconds * _PACKETS_PER_SECOND:
+            raise OverlongError
+
+
 def _resampled(resampler: av.AudioResampler, frame: AudioFrame | None) -> bytes:
     ready = resampler.resample(frame)
     return b"".join(bytes(part.planes[0])[: part.samples * SAMPLE_BYTES] for part in ready)
@@ -84,7 +144,7 @@ def _rehearse() -> int:
     with ours:
         ours.sendall(silence)
         ours.shutdown(socket.SHUT_WR)
-        status = _serve(JOB.pack(1, 20, 1 << 30), theirs.detach())
+        status = _serve(JOB.pack(1, 20, 1 << 30, FORMATS.index(Format.OGG)), theirs.detach())
         return status if ours.recv(1) == DONE else status or os.EX_SOFTWARE
 
 
@@ -102,13 +162,23 @@ def _serve(job: bytes, note: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _work(max_seconds: int, cpu_seconds: int, memory_bytes: int) -> int:
+def _pcm(content: bytes, kind: Format, max_seconds: int) -> bytes:
+    if kind is Format.OGG:
+        return to_pcm(content, max_seconds=max_seconds)
+    return file_to_pcm(content, kind, max_seconds=max_seconds)
+
+
+def _work(max_seconds: int, cpu_seconds: int, memory_bytes: int, kind: int) -> int:
     try:
         confine.seal(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)
-        answer = DONE + to_pcm(_read(), max_seconds=max_seconds)
-    except (MemoryError, OverlongError):
+        answer = DONE + _pcm(_read(), FORMATS[kind], max_seconds)
+    except OverlongError:
+        answer = LONG
+    except MemoryError:
         answer = LIMITS
-    except (av.FFmpegError, LookupError):
+    except CodecError:
+        answer = CODEC
+    except (av.FFmpegError, LookupError, ValueError):
         answer = FAILED
     except OSError:
         return os.EX_OSERR

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from gateway.audio import child
+from gateway.audio.formats import FORMATS, Format
 from gateway.errors import AudioBusyError, AudioError, AudioRefusedError
 
 _ROOT = Path(__file__).parents[2]
@@ -79,14 +80,15 @@ class Decoder:
             await self.aclose()
             raise
 
-    async def decode(self, content: bytes) -> bytes:
+    async def decode(self, content: bytes, kind: Format = Format.OGG) -> bytes:
         """
-        Return the inspected note *content* as 16 kHz mono signed 16-bit little-endian PCM.
+        Return *content*, a file of *kind*, as 16 kHz mono signed 16-bit little-endian PCM.
 
-        Calls may overlap; cancelling one kills its process.
+        Ogg must have been inspected. Calls may overlap; cancelling one kills its process.
 
         Raises:
-            AudioRefusedError: ``decode.failed`` or ``decode.limits``.
+            AudioRefusedError: ``decode.failed``, ``decode.limits``, ``decode.codec`` (the file
+                asks for a decoder that its format does not have here) or ``audio.too_long``.
             AudioBusyError: ``decode.busy``, ``decode.killed`` or ``decode.unavailable``.
         """
         slot = await self._borrow()
@@ -94,7 +96,7 @@ class Decoder:
             if not slot.alive:
                 await slot.end()
                 slot = await _Child.spawn()
-            return await slot.decode(content, self._limits)
+            return await slot.decode(content, kind, self._limits)
         finally:
             self._slots.put_nowait(slot)
 
@@ -144,9 +146,9 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    async def decode(self, content: bytes, limits: Limits) -> bytes:
+    async def decode(self, content: bytes, kind: Format, limits: Limits) -> bytes:
         async with self._within(limits.deadline_seconds, AudioRefusedError("decode.limits")):
-            answer = await self._exchange(content, limits)
+            answer = await self._exchange(content, limits, kind)
             status = await self._status()
         return _pcm(answer, status)
 
@@ -171,9 +173,11 @@ class _Child:
             await self.end()
             raise
 
-    async def _exchange(self, content: bytes, limits: Limits) -> bytes:
+    async def _exchange(self, content: bytes, limits: Limits, kind: Format = Format.OGG) -> bytes:
         """Send the note through a socket of its own; return all that comes back."""
-        job = child.JOB.pack(limits.seconds, limits.cpu_seconds, limits.memory_bytes)
+        job = child.JOB.pack(
+            limits.seconds, limits.cpu_seconds, limits.memory_bytes, FORMATS.index(kind)
+        )
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with ours:
@@ -222,6 +226,10 @@ def _pcm(answer: bytes, status: int) -> bytes:
         raise AudioBusyError("decode.killed")
     if status == os.EX_OSERR:
         raise AudioBusyError("decode.unavailable")
+    if answer.startswith(child.LONG):
+        raise AudioRefusedError("audio.too_long")
+    if answer.startswith(child.CODEC):
+        raise AudioRefusedError("decode.codec")
     if status == -signal.SIGXCPU or answer.startswith(child.LIMITS):
         raise AudioRefusedError("decode.limits")
     if status != 0 or not answer.startswith(child.DONE):

@@ -3,10 +3,12 @@ The Ogg container of a voice note, walked strictly from the first byte to the la
 
 - The bytes decide, never the MIME type: page after page up to the end, nothing before, between
   or behind (RFC 3533, section 6); every page's checksum holds.
-- One logical stream, and it is Opus: two header packets on pages of their own, then audio
-  (RFC 7845, section 3). Chained and multiplexed streams are refused.
+- One logical stream after the other, and each is Opus: two header packets on pages of their own,
+  then audio (RFC 7845, section 3). Up to `MOST_LINKS` may be chained, as recorders do that were
+  paused; multiplexed streams are refused.
 - Time is counted from the packets themselves, before anything is decoded: a 200 KB file can
-  hold two hours. A granule position over a second off that count is a lie (section 4).
+  hold two hours. A stream may begin at a later granule position (section 4.5); from there on, one
+  over a second off the count is a lie.
 - A note may lack the end-of-stream flag (Android's own muxer leaves it out); a page that is cut
   short, or a packet that never ends, is refused.
 
@@ -18,11 +20,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.audio import opus
+from gateway.audio import formats, opus
 from gateway.errors import AudioRefusedError
 
 MOST_SECONDS = 900
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = formats.MOST_BYTES
+MOST_LINKS = 16
 
 _PAGE = struct.Struct("<4sBBqIIIB")
 _CRC_AT = slice(22, 26)
@@ -44,13 +47,21 @@ class Note:
     What the container of one voice note holds.
 
     *seconds* is what all packets decode to at most; *pre_skip* is in samples at 48 kHz and is
-    part of it.
+    part of it. *links* are where each chained stream begins and ends; *shifted* tells that one
+    of them began at a later granule position. *channels* and *pre_skip* are the first one's.
     """
 
     seconds: float
     channels: int
     pre_skip: int
     packets: int
+    links: tuple[tuple[int, int], ...] = ()
+    shifted: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether every player and vendor reads it as it is."""
+        return len(self.links) == 1 and not self.shifted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +90,10 @@ def inspect(
         raise AudioRefusedError("audio.not_ogg" if content else "audio.empty")
     if b"%PDF-" in content[:_PDF_WINDOW] or _ZIP_END in content[-_ZIP_WINDOW:]:
         raise AudioRefusedError("audio.polyglot")
-    walk = _Walk(max_seconds)
-    for page in _pages(content):
-        walk.take(page)
-    return walk.note()
+    chain = _Chain(max_seconds)
+    for page, at in _pages(content):
+        chain.take(page, at)
+    return chain.note(len(content))
 
 
 def checksum(page: bytes | bytearray) -> int:
@@ -96,13 +107,15 @@ def checksum(page: bytes | bytearray) -> int:
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def _pages(content: bytes) -> Iterator[_Page]:
+def _pages(content: bytes) -> Iterator[tuple[_Page, int]]:
+    """Yield each page and where it begins."""
     at = 0
     while at < len(content):
         if not content.startswith(b"OggS", at):
             raise AudioRefusedError("ogg.stray_bytes")
+        start = at
         page, at = _page(content, at)
-        yield page
+        yield page, start
 
 
 def _page(content: bytes, at: int) -> tuple[_Page, int]:
@@ -129,21 +142,60 @@ def _page(content: bytes, at: int) -> tuple[_Page, int]:
     return page, end
 
 
+class _Chain:
+    """The streams that follow one another; what is left of the limits goes from one to the next."""
+
+    def __init__(self, max_seconds: int) -> None:
+        self._samples = max_seconds * opus.CLOCK
+        self._packets = max_seconds * _PACKETS_PER_SECOND
+        self._walks = [_Walk(self._samples, self._packets)]
+        self._starts = [0]
+
+    def take(self, page: _Page, at: int) -> None:
+        """Give *page*, which begins at *at*, to its stream: a first page behind audio opens one."""
+        if page.flags & _FIRST and self._walks[-1].whole:
+            if len(self._walks) == MOST_LINKS:
+                raise AudioRefusedError("ogg.chained")
+            self._samples -= self._walks[-1].samples
+            self._packets -= self._walks[-1].packets
+            self._walks.append(_Walk(self._samples, self._packets))
+            self._starts.append(at)
+        self._walks[-1].take(page)
+
+    def note(self, end: int) -> Note:
+        """Return the sum of all streams; the last one ends at *end*."""
+        notes = [walk.note() for walk in self._walks]
+        return Note(
+            seconds=sum(note.seconds for note in notes),
+            channels=notes[0].channels,
+            pre_skip=notes[0].pre_skip,
+            packets=sum(note.packets for note in notes),
+            links=tuple(zip(self._starts, [*self._starts[1:], end], strict=True)),
+            shifted=any(note.shifted for note in notes),
+        )
+
+
 class _Walk:
     """The state of one logical stream while its pages go by."""
 
-    def __init__(self, max_seconds: int) -> None:
-        self._most_samples = max_seconds * opus.CLOCK
-        self._most_packets = max_seconds * _PACKETS_PER_SECOND
+    def __init__(self, most_samples: int, most_packets: int) -> None:
+        self._most_samples = most_samples
+        self._most_packets = most_packets
         self._head: opus.Head | None = None
         self._tagged = False
         self._serial = 0
         self._pages = 0
-        self._packets = 0
-        self._samples = 0
+        self.packets = 0
+        self.samples = 0
         self._granule = 0
+        self._shift: int | None = None
         self._open: bytes | None = None
         self._ended = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is audio and no packet is open: another stream may follow."""
+        return self.samples > 0 and self._open is None
 
     def take(self, page: _Page) -> None:
         """Check *page* against all that came before it, and count its packets."""
@@ -162,13 +214,14 @@ class _Walk:
         """Return the sum of the walk, once every page has been taken."""
         if self._open is not None:
             raise AudioRefusedError("ogg.truncated")
-        if self._head is None or self._samples <= self._head.pre_skip:
+        if self._head is None or self.samples <= self._head.pre_skip:
             raise AudioRefusedError("opus.no_audio")
         return Note(
-            seconds=self._samples / opus.CLOCK,
+            seconds=self.samples / opus.CLOCK,
             channels=self._head.channels,
             pre_skip=self._head.pre_skip,
-            packets=self._packets,
+            packets=self.packets,
+            shifted=bool(self._shift),
         )
 
     def _check_place(self, page: _Page) -> None:
@@ -177,7 +230,7 @@ class _Walk:
                 raise AudioRefusedError("ogg.first_page")
             self._serial = page.serial
         elif page.flags & _FIRST:
-            raise AudioRefusedError("ogg.chained" if self._tagged else "ogg.multiplexed")
+            raise AudioRefusedError("ogg.multiplexed")
         if page.serial != self._serial:
             raise AudioRefusedError("ogg.multiplexed")
         if self._ended:
@@ -223,17 +276,20 @@ class _Walk:
             self._tagged = True
 
     def _take_audio(self, packet: bytes) -> None:
-        self._samples += opus.duration(packet)
-        self._packets += 1
-        if self._samples > self._most_samples:
+        self.samples += opus.duration(packet)
+        self.packets += 1
+        if self.samples > self._most_samples:
             raise AudioRefusedError("audio.too_long")
-        if self._packets > self._most_packets:
+        if self.packets > self._most_packets:
             raise AudioRefusedError("opus.too_many_packets")
 
     def _check_granule(self, page: _Page, *, completed: bool) -> None:
         if not completed and page.granule == _NO_GRANULE:
             return
-        off = abs(page.granule - self._samples) > _GRANULE_TOLERANCE
+        if self._shift is None:
+            later = page.granule - self.samples
+            self._shift = later if later > _GRANULE_TOLERANCE else 0
+        off = abs(page.granule - self._shift - self.samples) > _GRANULE_TOLERANCE
         if off or page.granule < self._granule or (page.lacing and not completed):
             raise AudioRefusedError("ogg.granule")
         self._granule = page.granule

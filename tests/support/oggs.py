@@ -142,6 +142,25 @@ _MP4 = _box(b"ftyp", b"isom\0\0\2\0isommp42") + _box(
     b"moov", _box(b"sinf", _box(b"schm", b"\0\0\0\0cenc\0\1\0\0"))
 )
 _ZIP_END = b"PK\x05\x06" + bytes(18)
+
+
+def later(content: bytes, *, seconds: int) -> bytes:
+    """Return *content* with the granule positions of its audio pages moved by *seconds*."""
+    out, at = bytearray(), 0
+    while at < len(content):
+        segments = content[at + 26]
+        end = at + 27 + segments + sum(content[at + 27 : at + 27 + segments])
+        moved = bytearray(content[at:end])
+        granule = int.from_bytes(moved[6:14], "little", signed=True)
+        if granule > 0:
+            moved[6:14] = (granule + seconds * 48_000).to_bytes(8, "little", signed=True)
+        moved[22:26] = bytes(4)
+        moved[22:26] = ogg.checksum(moved).to_bytes(4, "little")
+        out += moved
+        at = end
+    return bytes(out)
+
+
 _DATA = page(DTX_20_MS, sequence=2, granule=960, flags=LAST)
 
 RECIPES: dict[str, Callable[[], bytes]] = {
@@ -150,7 +169,10 @@ RECIPES: dict[str, Callable[[], bytes]] = {
     "dtx-bomb-16m": lambda: bomb(16 * 1024 * 1024 - 4096),
     "over-16m": lambda: b"OggS".ljust(16 * 1024 * 1024 + 1, b"\0"),
     "lying-granule": lambda: lying(said_seconds=5, held_seconds=600),
-    "boasting-granule": lambda: lying(said_seconds=600, held_seconds=5),
+    "boasting-granule": lambda: with_audio(
+        page(DTX_20_MS, sequence=2, granule=960),
+        page(DTX_20_MS, sequence=3, granule=600 * 48_000, flags=LAST),
+    ),
     "backward-granule": lambda: with_audio(
         page(DTX_20_MS * 2, sequence=2, granule=1920, lacing=b"\1\1"),
         page(DTX_20_MS, sequence=3, granule=1919),

@@ -125,6 +125,8 @@ async def test_a_note_that_cannot_be_decoded_ends_cleanly(decoder: Decoder) -> N
         (child.DONE + bytes(8), 1, AudioRefusedError("decode.failed")),
         (bytes(8), 0, AudioRefusedError("decode.failed")),
         (child.LIMITS, 0, AudioRefusedError("decode.limits")),
+        (child.LONG, 0, AudioRefusedError("audio.too_long")),
+        (child.CODEC, 0, AudioRefusedError("decode.codec")),
     ],
 )
 async def test_an_end_is_read_for_what_the_caller_can_do(
@@ -155,7 +157,7 @@ def test_the_worker_counts_the_sound_it_makes() -> None:
 async def test_a_bomb_stops_at_the_sound_limit() -> None:
     """Should the walk ever miss one, the decoder counts for itself."""
     async with Decoder(size=1, limits=Limits(seconds=30)) as decoder:
-        with pytest.raises(AudioRefusedError, match=r"^decode\.limits$"):
+        with pytest.raises(AudioRefusedError, match=r"^audio\.too_long$"):
             await decoder.decode(oggs.RECIPES["dtx-bomb-200k"]())
 
         assert await decoder.decode(NOTE)

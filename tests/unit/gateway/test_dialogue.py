@@ -249,7 +249,14 @@ def test_an_intent_that_the_assistant_does_not_have_is_not_understood() -> None:
     [
         (Trouble.UNHEARD, None, Act.RECOVER, "please_type"),
         (Trouble.SILENT, None, Act.RECOVER, "nothing_heard"),
-        (Trouble.REFUSED_AUDIO, None, Act.RECOVER, "refused_audio"),
+        (Trouble.DAMAGED, None, Act.RECOVER, "audio_damaged"),
+        (Trouble.EMPTY, None, Act.RECOVER, "audio_empty"),
+        (Trouble.FORMAT, None, Act.RECOVER, "audio_format"),
+        (Trouble.GONE, None, Act.RECOVER, "audio_gone"),
+        (Trouble.HEAVY, None, Act.RECOVER, "audio_heavy"),
+        (Trouble.TOO_LARGE, None, Act.RECOVER, "audio_too_large"),
+        (Trouble.TOO_LONG, None, Act.RECOVER, "audio_too_long"),
+        (Trouble.UNFETCHED, None, Act.RECOVER, "audio_unfetched"),
         (Trouble.UNCLEAR, "mumble", Act.CLARIFY, "not_clear"),
     ],
 )
