@@ -21,7 +21,7 @@ from audit.model import Event, EventType
 from gateway import clocks, log
 from gateway.clocks import Reading
 from vault import duties
-from vault.agreed_time import Disagreed
+from vault.agreed_time import Disagreed, length
 
 SWEEPING = "sweeping"
 WATCHING = "watching"
@@ -71,7 +71,7 @@ class Watchdog:
         at = self._now()
         shown = await clocks.readings(self._engine, at, decisions_for=self._decisions_for)
         alarms = [
-            f"{reading.clock.name}: overdue by {int(reading.overdue.total_seconds())} s"
+            f"{reading.clock.name}: overdue by {length(reading.overdue)}"
             for reading in shown
             if reading.alarming
         ]

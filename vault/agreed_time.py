@@ -94,13 +94,22 @@ class Disagreed:
     @property
     def says(self) -> str:
         """Return who differs by how much, as one line."""
-        told = sorted(self.apart.items())
-        return ", ".join(f"{name} {apart.total_seconds():+.0f} s" for name, apart in told)
+        return ", ".join(
+            f"{name} {'+' if apart >= timedelta() else ''}{length(apart)}"
+            for name, apart in sorted(self.apart.items())
+        )
 
     @property
     def worst_s(self) -> float:
         """Return the largest difference, in seconds."""
         return max((abs(each.total_seconds()) for each in self.apart.values()), default=0.0)
+
+
+def length(span: timedelta) -> str:
+    """Return *span* in seconds, in days from a day on: the log takes long numbers for a phone's."""
+    if abs(span) < timedelta(days=1):
+        return f"{span.total_seconds():.0f} s"
+    return f"{span / timedelta(days=1):.1f} d"
 
 
 def agree(found: Readings, rules: Rules | None = None) -> AgreedTime | Disagreed:
