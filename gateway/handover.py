@@ -16,7 +16,7 @@ from audit.personal import looks_personal
 from gateway import db, log, memory, session
 from gateway.errors import GatewayError
 from gateway.jobs import micros
-from gateway.note import Note
+from gateway.note import Note, conversation
 from gateway.ports import Ports
 from gateway.schema import handovers
 from vault.errors import KeyLostError
@@ -92,13 +92,18 @@ async def announce(note: Note, reason: str, ports: Ports) -> None:
     log.get().warning("handover.opened", job=note.job.id, reason=reason)
 
 
-async def open_for(job: Row[Any], reason: str, ports: Ports) -> None:
-    """Open a handover for a *job* that ended: what was said did not arrive. Again is once."""
+async def open_for(job: Row[Any], number: str, reason: str, ports: Ports) -> None:
+    """
+    Open a handover for a *job* that ended: what *number* said did not arrive. Again is once.
+
+    *number* is the tenant's, by its id at WhatsApp.
+    """
+    subject = job.subject or ""
     row = {
         "job": job.id,
         "tenant": job.tenant,
-        "conversation": job.conversation,
-        "subject": job.subject or "",
+        "conversation": conversation(number, subject),
+        "subject": subject,
         "reason": reason[:64],
         "taken": False,
         "at": micros(ports.now()),

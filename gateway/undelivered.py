@@ -46,7 +46,7 @@ FAILED = "failed"
 ACCEPTED = ARRIVED | {"sent"}  # by WhatsApp's servers: then the account is well
 FIRST_PAUSE_S = 10.0
 OPEN = (State.ACCEPTED, State.PARKED)
-TOLD = frozenset({Kind.NOTICE, Kind.RECEIPT, Kind.TEXT})
+TOLD = frozenset({Kind.NOTICE, Kind.RECEIPT, Kind.TEXT, Kind.UNREAD})
 
 
 class Act(StrEnum):
@@ -138,7 +138,7 @@ async def _act(failure: Failure, ports: Ports) -> Act:
     await _failed(failure, ports)
     if kind not in TOLD:
         return Act.TEXT if kind is Kind.VOICE else Act.NEXT
-    await handover.open_for(failure.job, str(failure.code), ports)
+    await handover.open_for(failure.job, failure.number, str(failure.code), ports)
     return Act.HUMAN
 
 
@@ -243,7 +243,7 @@ async def send(note: Note, ports: Ports) -> None:
         raise TypeError("only what was not delivered is sent again")
     body = Body(text=said.text, language=said.language)
     kind = Kind(said.kind)
-    stage = Stage.NOTICE if kind is Kind.NOTICE else Stage.REPLY
+    stage = Stage.REPLY if kind is Kind.TEXT else Stage.NOTICE
     sealed = await outbox.sealed(note, kind, body, ports)
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)

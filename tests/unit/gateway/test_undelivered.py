@@ -6,14 +6,14 @@ from support.desk import PHONE, Desk
 
 from audit.errors import AppendError
 from audit.model import EventType
-from gateway import undelivered
+from gateway import handover, phrases, undelivered
 from gateway.broker import Broker
 from gateway.clocks import SAID_FOR
 from gateway.outbox import MOST_TRIES
 from gateway.schema import handovers, inbox, jobs, replies
 from gateway.whatsapp import codes
 from gateway.whatsapp.codes import Means
-from gateway.whatsapp.payload import Text
+from gateway.whatsapp.payload import Text, Unsupported
 from policy.model import ConsentState
 
 
@@ -124,6 +124,40 @@ async def test_a_failure_is_acted_on_once_though_we_die_in_between(bench: Bench)
 
     assert len(desk.texts()) == 2
     assert len(await desk.rows(inbox)) == 2
+
+
+@pytest.mark.anyio
+async def test_a_failure_is_of_the_conversation_that_a_human_has(bench: Bench) -> None:
+    """Whoever closes it is told that another of the same conversation is still open."""
+    desk = bench.desk
+    await desk.hear(Text(body="human"))
+    await bench.work()
+    await answered(bench)
+
+    await bench.fails(131026)
+
+    failed = next(row for row in await desk.rows(handovers) if row.reason == "131026")
+    at = desk.ports.now()
+    assert await handover.close(desk.ports.engine, failed.job, by="Grace", at=at) == 1
+
+
+@pytest.mark.anyio
+async def test_a_please_type_that_failed_is_said_again_and_then_goes_to_a_human(
+    bench: Bench,
+) -> None:
+    """Who sent a picture hears nothing otherwise, and waits for an answer."""
+    desk = bench.desk
+    await desk.hear(Unsupported(what="image"))
+    await bench.work()
+
+    await bench.fails(131000, kind="unread")
+    await bench.sweeper.settle()
+    await bench.pass_time(30)
+
+    assert desk.texts() == [phrases.say("unsupported", "en")] * 2
+    await bench.fails(131026, kind="unread")
+    await bench.sweeper.settle()
+    assert [row.reason for row in await desk.rows(handovers)] == ["131026"]
 
 
 @pytest.mark.anyio
