@@ -260,10 +260,12 @@ async def close(engine: AsyncEngine, ident: str, *, by: str, why: str, at: datet
     """
     if not by.strip() or not why.strip():
         raise FindingError("a finding is closed by somebody, for a reason (--by, --why)")
-    for option, said in (("--by", by), ("--why", why)):
+    for option, said, most in (("--by", by, 64), ("--why", why, 200)):
+        if len(said) > most:  # cut short, what is left of an id may look like a number
+            raise FindingError(f"{option}: say it in {most} characters")
         if looks_personal(said):
             raise FindingError(f"{option}: looks like a number or an address (it goes on record)")
-    values = {"open_key": None, "closed_at": micros(at), "closed_by": by[:64], "why": why[:200]}
+    values = {"open_key": None, "closed_at": micros(at), "closed_by": by, "why": why}
     which = (findings.c.id == ident) & findings.c.closed_at.is_(None)
     async with engine.begin() as tx:
         changed = await tx.execute(update(findings).where(which).values(values))

@@ -12,7 +12,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from audit.model import Event, EventType
-from audit.personal import looks_personal
+from audit.personal import looks_personal, withheld
 from gateway import db, log, memory, session
 from gateway.errors import GatewayError
 from gateway.jobs import micros
@@ -85,7 +85,7 @@ async def announce(note: Note, reason: str, ports: Ports) -> None:
             artifact=note.job.artifact,
             subject=note.subject,
             job=note.job.id,
-            outcome=reason[:64],
+            outcome=withheld(reason[:64]),
         )
     )
     ports.metrics.handed_over(reason)
@@ -129,7 +129,7 @@ def _opened(job: Row[Any], reason: str, at: datetime) -> Event:
         artifact=job.artifact,
         subject=job.subject,
         job=job.id,
-        outcome=reason[:64],
+        outcome=withheld(reason[:64]),
     )
 
 
@@ -142,7 +142,7 @@ async def close(engine: AsyncEngine, job: str, *, by: str, at: datetime) -> int:
     """
     if not by.strip():
         raise HandoverError("a handover is closed by somebody (--by)")
-    if looks_personal(by):
+    if looks_personal(by) or looks_personal(by[:64]):
         raise HandoverError("--by: looks like a number or an address (name a pseudonym)")
     which = (handovers.c.job == job) & handovers.c.closed_at.is_(None)
     values = {"closed_at": micros(at), "closed_by": by[:64]}
@@ -180,6 +180,6 @@ def _closed(row: Row[tuple[object, ...]]) -> Event:
         subject=row.subject,
         job=row.job,
         actor="operator",
-        outcome=row.reason,
+        outcome=withheld(row.reason),
         detail={"basis": "declared", "by": row.closed_by},
     )

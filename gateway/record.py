@@ -6,6 +6,7 @@ from datetime import datetime
 
 from audit.errors import EventError
 from audit.model import Event, EventType
+from audit.personal import withheld
 from gateway import log
 from gateway.jobs import Job
 from gateway.note import Note
@@ -133,6 +134,6 @@ async def discarded(
             artifact=artifact,
             job=job,
             outcome=state,
-            detail={"reason": reason[:64]},
+            detail={"reason": withheld(reason[:64])},
         )
     )

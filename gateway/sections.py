@@ -103,7 +103,17 @@ def _distinct(values: tuple[_T, ...]) -> tuple[_T, ...]:
     return values
 
 
-Id = Annotated[StrictStr, _shaped(r"[a-z][a-z0-9-]{0,31}", "1-32 of a-z 0-9 -, a letter first")]
+def _impersonal(value: str) -> str:
+    if looks_personal(value):
+        raise ValueError("looks like a number or an address (it goes into the log, which has none)")
+    return value
+
+
+Id = Annotated[
+    StrictStr,
+    _shaped(r"[a-z][a-z0-9-]{0,31}", "1-32 of a-z 0-9 -, a letter first"),
+    AfterValidator(_impersonal),
+]
 Place = Annotated[Path, BeforeValidator(_path)]
 PublicFile = Annotated[Place, AfterValidator(_file)]
 Name = Annotated[StrictStr, _shaped(r"\S(.{0,198}\S)?", "1-200 characters on one line")]
@@ -664,12 +674,6 @@ class Admin(Section):
         if len({person.name for person in self.people}) < len(self.people):
             raise ValueError("people: a name is used twice (each person has one, and one token)")
         return self
-
-
-def _impersonal(value: str) -> str:
-    if looks_personal(value):
-        raise ValueError("looks like a number or an address (a pseudonym goes into the log)")
-    return value
 
 
 OperatorName = Annotated[

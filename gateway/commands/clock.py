@@ -7,14 +7,14 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import timekeeping
-from gateway.commands.shared import AsJson, Config, load, show, with_database
+from gateway.commands.shared import AsJson, Config, known_operator, load, show, with_database
 from gateway.compose import times
 from gateway.compose.surroundings import MACHINE
 from gateway.timekeeping import Timekeeper
 
 app = typer.Typer(no_args_is_help=True)
 
-By = Annotated[str, typer.Option("--by", help="Who looked at another clock.")]
+By = Annotated[str, typer.Option("--by", help="Who looked at another clock: of operators.names.")]
 
 
 @app.command("show")
@@ -48,6 +48,7 @@ def confirm_command(by: By, config: Config = None) -> int:
     Needed where it is the only clock, after a long downtime or after it was put right.
     """
     settings = load(config)
+    by = known_operator(settings, by)
     at = MACHINE.wall()
 
     async def confirm(engine: AsyncEngine) -> list[dict[str, Any]]:

@@ -48,6 +48,8 @@ def test_every_countrys_number_is_found_in_every_script(zero: str) -> None:
         "2026-1234567",
         "1 2 3 4 5 6 7",
         "call4915112345678",
+        "subjects-4915112345678-0001",
+        "subjects-x4915112345678-0001",
         "wamid.HBgNNDkxNTExMjM0NTY3OBUCABIYFjNFQjA",
         "WAMID.HBgN",
         "ada@fernruf.example",
@@ -74,6 +76,8 @@ def test_what_somebody_may_try_is_found(text: str) -> None:
         "txt-202611-2",
         "intake-20261119-12",
         "named-intake-20261119.destroyed",
+        "subjects-0007.v12",
+        "subjects-clinic-117-0007.v12",
         "case #4711",
         "Art. 17, ticket 123456",
         "GDPR Art. 17(3)(e)",
@@ -144,6 +148,39 @@ async def test_addresses_of_a_connection_may_stand(log: Log) -> None:
     seen = {"peer": "203.0.113.101", "hosts": ["203.0.113.101:8443"], "peers": ["198.51.100.100"]}
 
     await log.append(an_event(detail=seen | {"declared": {"hosts": ["203.0.113.101:443"]}}))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "address",
+    ["2001:db8:1450:4001:81b::200a", "2001:db8:1:2:3:4:5:6", "[2001:db8:1450:4001::10]:443"],
+)
+async def test_the_end_of_a_touch_by_ipv6_can_be_written(log: Log, address: str) -> None:
+    """A vendor that answers from such an address must not lose the touch, nor bury the note."""
+    seen = {"peer": address, "peers": [address], "refused": [f"stt.example {address} closed"]}
+
+    await log.append(an_event(detail=seen))
+
+    assert withheld(address) == address
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("said", ["4915:1112:3456:78", "+49:151:1234:5678", "::4915112345678"])
+async def test_colons_do_not_make_a_number_an_address(log: Log, said: str) -> None:
+    """What is no whole IPv6 address is looked at like everything else."""
+    with pytest.raises(EventError, match="looks like a phone number"):
+        await log.append(an_event(detail={"peer": said}))
+
+
+@pytest.mark.anyio
+async def test_a_keys_thumbprint_may_hold_digits_in_a_row(log: Log) -> None:
+    """It is random: one in thousands would never be certified with, and nobody knew why."""
+    thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCT1-2345678"
+
+    await log.append(an_event(detail={"key": thumbprint}))
+
+    with pytest.raises(EventError, match=r"^detail\.why"):
+        await log.append(an_event(detail={"why": thumbprint}))
 
 
 def test_a_path_is_named_and_never_the_text() -> None:

@@ -93,7 +93,9 @@ def test_doctor_and_clock_show_say_it_and_a_word_ends_it(
     assert (row["clock"], row["apart_s"] // 10) == ("wall", int(WRONG.total_seconds()) // 10)
     assert cli.main(["doctor", *asked]) == 1
     assert "FIX  clocks: they differ" in capsys.readouterr().out
-    assert cli.main(["clock", "confirm", "--by", "ann", *asked]) == 0
+    assert cli.main(["clock", "confirm", "--by", "4915112345678", *asked]) == 2
+    assert cli.main(["clock", "show", *asked]) == 1
+    assert cli.main(["clock", "confirm", "--by", "dpo", *asked]) == 0
     assert cli.main(["clock", "show", *asked]) == 0
     assert cli.main(["doctor", *asked]) == 0
 

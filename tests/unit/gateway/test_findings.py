@@ -246,12 +246,19 @@ async def test_another_open_finding_keeps_it_suspended(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("ident", "by", "why"), [("f_none", "dpo", "why"), (None, " ", "why"), (None, "dpo", "")]
+    ("ident", "by", "why"),
+    [
+        ("f_none", "dpo", "why"),
+        (None, " ", "why"),
+        (None, "dpo", ""),
+        (None, "dpo", "x" * 201),
+        (None, "x" * 65, "why"),
+    ],
 )
 async def test_closing_needs_a_finding_a_name_and_a_reason(
     found: Findings, cell_db: AsyncEngine, clock: Clock, ident: str | None, by: str, why: str
 ) -> None:
-    """An empty reason in the log is worse than an open finding."""
+    """An empty reason in the log is worse than an open finding, and half of one may be a number."""
     found.consider(ROW, ELSEWHERE)
     await found.settle()
     (row,) = await rows(cell_db, schema.findings)

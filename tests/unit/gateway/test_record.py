@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from support.desk import PHONE, Desk
 
+from audit.personal import WITHHELD
 from audit.trail import Trail
 from gateway import record
 from vault.model import Kind
@@ -80,6 +81,19 @@ async def test_a_destruction_says_how_how_late_and_whether_it_was_checked(
         True,
         ["object-deleted"],
     )
+
+
+@pytest.mark.anyio
+async def test_a_code_as_long_as_a_number_does_not_keep_a_job_from_ending(
+    desk: Desk, trail: Trail
+) -> None:
+    """Graph has codes of seven digits: the log withholds one, and the job is over all the same."""
+    note = await desk.typed()
+
+    await record.ended(note.job, "refused", "2494100", desk.ports.trail, desk.clock())
+
+    [leaf] = await leaves(trail)
+    assert leaf["detail"] == {"reason": WITHHELD}
 
 
 @pytest.mark.anyio

@@ -222,6 +222,8 @@ def test_every_fault_is_reported_at_once(write: Write) -> None:
     [
         ('id = "eu-1"', 'id = "EU_1"', "cell.id"),
         ('id = "eu-1"', "id = 1", "cell.id"),
+        ('id = "eu-1"', 'id = "eu-4915112345678"', "cell.id"),
+        ('id = "clinic"', 'id = "clinic-1234567"', "tenants[0].id"),
         ('region = "eu-central"', 'region = "global"', "cell.region"),
         ('data = "data"', 'data = "app"', "cell.data"),
         ('data = "data"', 'data = "data"\nlisten = "8080"', "cell.listen"),
