@@ -3,6 +3,7 @@ Text as telephones produce it, as plain words: what decorates them is set aside,
 
 - Case, accents, apostrophes, styled letters, skin tones and joiners do not count. Nor do emoji
   and emoticons: what they are is kept as *signs*, for whoever needs a yes to be nothing but yes.
+- Letters one by one ("S.T.O.P.") are a word, and a sign: whoever spells may be joking.
 - A letter three times in a row is one ("STOOOP", "neeein"): no word that we obey has three.
 - A citation of the law ("under Article 7(3) GDPR") adds nothing to what is asked for.
 """
@@ -16,6 +17,7 @@ _CLAUSE = re.compile(r"[.,;:!?…¡¿–—\n]+")  # noqa: RUF001 - both dashes 
 _SENTENCE = re.compile(r"[.!?…¡¿\n]+")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _LONG = re.compile(r"(\w)\1{2,}")
+_SPELT = re.compile(r"(?<![^\W_])[^\W\d_](?:[ .*_\-][^\W\d_]){3,}(?![^\W_])")
 _SLIPPED = re.compile(r"![!1]*1[!1]*(?!\w)")  # the key of the exclamation mark, without shift
 _EMOTICON = re.compile(
     r"[<>]?[:;=][-'^]?[()\[\]/\\|]+|[()\[\]]+[-'^]?[:;=]"
@@ -40,7 +42,7 @@ class Plain:
     """
     What a message says: *clauses* and *sentences* as words, each followed by a space.
 
-    *signs* are the emoji and emoticons that stood beside them; *asking* tells a question mark.
+    *signs* are the emoji, emoticons and spelt words among them; *asking* tells a question mark.
     """
 
     clauses: tuple[str, ...]
@@ -52,8 +54,8 @@ class Plain:
 def read(text: str) -> Plain:
     """Return *text* as plain words."""
     text = _LAW.sub(" ", _SLIPPED.sub("!", text.translate(_APOSTROPHES)))
-    emoticons = _EMOTICON.findall(text)
-    text = _EMOTICON.sub(" ", text)
+    emoticons = [*_EMOTICON.findall(text), *_SPELT.findall(text)]
+    text = _SPELT.sub(_joined, _EMOTICON.sub(" ", text))
     return Plain(
         clauses=_parted(_CLAUSE, text),
         sentences=_parted(_SENTENCE, text),
@@ -73,6 +75,10 @@ def words(text: str) -> str:
 
 def _parted(separator: re.Pattern[str], text: str) -> tuple[str, ...]:
     return tuple(filter(None, map(words, separator.split(text))))
+
+
+def _joined(spelt: re.Match[str]) -> str:
+    return re.sub(r"[\W_]", "", spelt[0])
 
 
 def _decorates(char: str) -> bool:
