@@ -48,7 +48,13 @@ _KEK = re.compile(r"(?<![a-z0-9])subjects-(?:([a-z][a-z0-9-]*)-)?[0-9]{4}(?![a-z
 """A bucket of persons' keys (`vault.keys`): its number is not to be read with its tenant's."""
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7638, of SHA-256
-_CONNECTION = frozenset({"declared", "host", "hosts", "observed", "peer", "peers", "refused"})
+_HOST = re.compile(
+    r"(?<![a-z0-9.@_+-])(?:\*\.)?(?!wamid\.|wacid\.)(?:[a-z0-9][a-z0-9-]{0,62}\.)+"
+    r"[a-z]{2,63}(?::[0-9]{1,5})?(?![a-z0-9.@_-])"
+)
+_CONNECTION = frozenset(
+    {"declared", "host", "hosts", "observed", "peer", "peers", "refused", "tls"}
+)
 
 
 def looks_personal(text: str) -> bool:
@@ -66,14 +72,14 @@ def fault(fields: Mapping[str, Any]) -> str | None:
     """
     Return the path of the first string in *fields*, keys included, that looks personal, or None.
 
-    Where a connection is described, IP addresses and ports may stand.
+    Where a connection is described, host names, IP addresses and ports may stand.
     """
     return next((path for path, text in _strings(fields, "") if looks_personal(text)), None)
 
 
 def _strings(value: Any, path: str, *, ips: bool = False) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        yield path, _without_ips(value) if ips else value
+        yield path, _HOST.sub(" host ", _without_ips(value)) if ips else value
     elif isinstance(value, Mapping):
         for key, each in value.items():
             yield path, str(key)

@@ -132,6 +132,10 @@ NUMBER = "4915112345678"
         ({"detail": {NUMBER: "fine"}}, "detail"),
         ({"detail": {"why": "203.0.113.101"}}, "detail.why"),
         ({"detail": {"peer": NUMBER}}, "detail.peer"),
+        ({"detail": {"host": "wamid.HBgNNDkx"}}, "detail.host"),
+        ({"detail": {"host": "ada@fernruf.example"}}, "detail.host"),
+        ({"detail": {"refused": [f"stt.example {NUMBER}"]}}, "detail.refused"),
+        ({"detail": {"why": "tenant-1234567.example"}}, "detail.why"),
     ],
 )
 async def test_no_string_of_a_leaf_holds_a_number(
@@ -165,7 +169,20 @@ async def test_the_end_of_a_touch_by_ipv6_can_be_written(log: Log, address: str)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("said", ["4915:1112:3456:78", "+49:151:1234:5678", "::4915112345678"])
+@pytest.mark.parametrize(
+    "host", ["clinic20261119.stt.example:443", "tenant-1234567.example", "a1.12345678.stt.example"]
+)
+async def test_a_host_of_the_registry_may_have_digits(log: Log, host: str) -> None:
+    """Vendors name endpoints after accounts: no touch could begin, and each note was buried."""
+    seen = {"host": host, "hosts": [host], "refused": [f"{host} timeout"], "tls": f"TLSv1.3 {host}"}
+
+    await log.append(an_event(detail=seen | {"declared": {"hosts": [host]}}))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "said", ["4915:1112:3456:78", "+49:151:1234:5678", "::4915112345678", "49.151.1234567"]
+)
 async def test_colons_do_not_make_a_number_an_address(log: Log, said: str) -> None:
     """What is no whole IPv6 address is looked at like everything else."""
     with pytest.raises(EventError, match="looks like a phone number"):
