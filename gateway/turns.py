@@ -185,11 +185,18 @@ async def _remind(note: Note, ports: Ports) -> None:
 async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     """Return what *note* orders, in whatever form it comes: pressed, typed, edited, a caption."""
     content = note.message.content
-    if isinstance(content, Choice) and content.id in CHOICES:
-        return CHOICES[content.id]
-    if isinstance(content, Unreadable):
-        return _taken_back(content, note.tenant.languages)
-    said = written(content)
+    match content:
+        case Choice(id=choice) if choice in CHOICES:
+            return CHOICES[choice]
+        case Unreadable(what=what, words=words, choice=choice):
+            return _taken_back(words, choice, note.tenant.languages) or _lost(what)
+        case Edited(body=None, caption=words):
+            return _taken_back(words, "", note.tenant.languages)
+    return await _worded(written(content), note, ports)
+
+
+async def _worded(said: str, note: Note, ports: Ports) -> confirming.Act | None:
+    """Return what the words *said* order, which may answer a question that is open."""
     if purpose := phrases.withdrawn(said, note.tenant.languages):
         return partial(rights.withdraw_one, purpose=purpose)
     command = orders.command(said, note.tenant.languages)
@@ -200,17 +207,19 @@ async def _ordered(note: Note, ports: Ports) -> confirming.Act | None:
     return COMMANDS[command]
 
 
-def _taken_back(content: Unreadable, languages: Sequence[str]) -> confirming.Act | None:
-    """Return what *content* takes back from us, for certain; nothing else is read out of ruins."""
-    if content.choice.startswith(TAKES_BACK) and content.choice in CHOICES:
-        return CHOICES[content.choice]
-    if purpose := phrases.withdrawn(content.words, languages):
+def _taken_back(words: str, choice: str, languages: Sequence[str]) -> confirming.Act | None:
+    """Return what is taken back from us, for certain; nothing else is read out of ruins."""
+    if choice.startswith(TAKES_BACK) and choice in CHOICES:
+        return CHOICES[choice]
+    if purpose := phrases.withdrawn(words, languages):
         return partial(rights.withdraw_one, purpose=purpose)
-    if (command := orders.command(content.words, languages)) in URGENT and command in COMMANDS:
-        return COMMANDS[command]
-    if content.what in LOST:
-        return partial(rights.human, reason=f"{content.what}.unreadable")
-    return None
+    command = orders.command(words, languages)
+    return COMMANDS[command] if command in URGENT else None
+
+
+def _lost(what: str) -> confirming.Act | None:
+    """Return how a human hears that something was taken back, and we cannot read what."""
+    return partial(rights.human, reason=f"{what}.unreadable") if what in LOST else None
 
 
 def _meant(said: str, command: Command | None, asked: str) -> confirming.Act | None:

@@ -140,11 +140,19 @@ def _revoked(section: dict[str, Any], _found: dict[str, Any]) -> Revoked:
 
 
 def _edited(section: dict[str, Any], _found: dict[str, Any]) -> Edited:
-    text = fields.section(fields.section(section.get("message")).get("text"))
+    text, medium = _rewritten(section)
     return Edited(
         original_id=_needed(fields.message_id(section.get("original_message_id"))),
         body=fields.words(text.get("body"), MAX_TEXT) or None,
+        caption=_caption(medium),
     )
+
+
+def _rewritten(edit: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the new text of *edit*, and the new medium; what it has not is empty."""
+    message = fields.section(edit.get("message"))
+    kind = fields.word(message.get("type"))
+    return fields.section(message.get("text")), fields.section(message.get(kind))
 
 
 def _unsupported(section: dict[str, Any], _found: dict[str, Any]) -> Unsupported:
@@ -199,8 +207,8 @@ def _reliable(content: Content, found: dict[str, Any], *, certain: bool, findabl
     match content:
         case Reaction() | Revoked() | Unsupported() | Unreadable():
             return content
-        case Edited(original_id=original) if not certain:
-            return Edited(original_id=original, body=None)
+        case Edited(original_id=original, body=body, caption=caption) if not certain:
+            return Edited(original_id=original, body=None, caption=body or caption)
         case VoiceNote() | Text() if not findable:
             return _unreadable(found)
         case _:
@@ -214,9 +222,10 @@ def _unreadable(found: dict[str, Any]) -> Unreadable:
         fields.section(found.get(key)) for key in ("text", "button", "edit", "interactive", kind)
     )
     replies = [fields.section(interactive.get(each)) for each in _REPLIES]
-    edited = fields.section(fields.section(edit.get("message")).get("text"))
+    edited, medium = _rewritten(edit)
+    captions = (own.get("caption"), medium.get("caption"))
     shown = (reply.get("title") for reply in replies)
-    said = (text.get("body"), button.get("text"), edited.get("body"), own.get("caption"), *shown)
+    said = (text.get("body"), button.get("text"), edited.get("body"), *captions, *shown)
     chosen = (button.get("payload"), *(reply.get("id") for reply in replies))
     return Unreadable(what=kind, words=_single(said, MAX_WORDS), choice=_single(chosen, MAX_ID))
 

@@ -62,10 +62,16 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True, tag="revoked"):
 
 
 class Edited(msgspec.Struct, frozen=True, kw_only=True, tag="edited"):
-    """The person changed an earlier message; *body* is the new text, if it is text."""
+    """
+    The person changed an earlier message; *body* is the new text, if it is text.
+
+    *caption* is what now stands beside a medium, or what somebody uncertain wrote: no turn of a
+    conversation, but a right may be taken back by it.
+    """
 
     original_id: str
     body: str | None
+    caption: str = ""
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True, tag="system"):
@@ -134,7 +140,9 @@ def written(content: Content) -> str:
     match content:
         case Text(body=words) | Edited(body=str(words)) | Choice(title=words):
             return words
-        case VoiceNote(caption=words) | Unsupported(caption=words) | Unreadable(words=words):
+        case VoiceNote(caption=words) | Unsupported(caption=words) | Edited(caption=words):
+            return words
+        case Unreadable(words=words):
             return words
         case _:
             return ""

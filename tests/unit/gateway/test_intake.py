@@ -176,6 +176,7 @@ def test_every_recorded_update_is_handled_or_counted(update: dict[str, Any]) -> 
             Edited(
                 original_id="wamid.HBgLMTQxMjU1NTA4MjkVAgASGBQzQUNCNjk5RDUwNUZGMUZEM0VBRAA=",
                 body=None,
+                caption="Updated image caption",
             ),
         ),
         (
@@ -330,6 +331,28 @@ def test_an_edited_text_carries_the_new_text() -> None:
     content = only(delivery(item(type="edit", text=None, edit=edit))).content
 
     assert content == Edited(original_id="wamid.b3Jp", body="new")
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "document", "audio"])
+def test_an_edited_caption_may_say_stop(kind: str) -> None:
+    """Under a picture it counts when it is written first: then also when it is written later."""
+    edit = {
+        "original_message_id": "wamid.b3Jp",
+        "message": {"type": kind, kind: {"id": "1", "caption": "STOP"}},
+    }
+
+    content = only(delivery(item(type="edit", text=None, edit=edit))).content
+
+    assert content == Edited(original_id="wamid.b3Jp", body=None, caption="STOP")
+
+
+def test_an_edit_by_somebody_uncertain_takes_back_and_asks_nothing() -> None:
+    """Its words are no question of theirs, but a STOP among them is one, as in a text."""
+    edit = {"original_message_id": "wamid.b3Jp", "message": {"text": {"body": "STOP"}}}
+
+    message = only(delivery(item(type="edit", text=None, edit=edit, from_user_id="x y")))
+
+    assert message.content == Edited(original_id="wamid.b3Jp", body=None, caption="STOP")
 
 
 def test_a_changed_user_id_names_both() -> None:
@@ -607,6 +630,15 @@ def test_a_number_is_not_mistaken_for_somebody_s_user_id() -> None:
             item(type="edit", text=None, edit={"message": {"text": {"body": "STOP"}}}),
             ("edit", "STOP", ""),
             id="edit-without-original",
+        ),
+        pytest.param(
+            item(
+                type="edit",
+                text=None,
+                edit={"message": {"type": "image", "image": {"caption": "STOP"}}},
+            ),
+            ("edit", "STOP", ""),
+            id="edited-caption-without-original",
         ),
         pytest.param(
             item(type="button", text=None, button={"payload": {}, "text": "STOP"}),

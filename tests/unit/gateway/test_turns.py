@@ -216,6 +216,7 @@ STOPS = {
     "list row": Choice(id="row-7", title="Stop 🛑"),
     "quick reply": Choice(id="", title="STOP"),
     "edit": Edited(original_id="wamid.1", body="STOP"),
+    "edited caption": Edited(original_id="wamid.1", body=None, caption="STOP"),
     "picture": Unsupported(what="image", caption="STOP"),
     "document": Unsupported(what="document", caption="please stop!"),
     "audio": VoiceNote(media_id="1", mime_type="a", sha256=b"", voice=False, caption="stop 😡"),
@@ -258,8 +259,12 @@ def test_what_takes_nothing_back_waits_its_turn(content: Content) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "content",
-    [Edited(original_id="wamid.1", body="yes"), Unsupported(what="image", caption="yes")],
-    ids=["edit", "caption"],
+    [
+        Edited(original_id="wamid.1", body="yes"),
+        Edited(original_id="wamid.1", body=None, caption="yes"),
+        Unsupported(what="image", caption="yes"),
+    ],
+    ids=["edit", "edited-caption", "caption"],
 )
 async def test_a_yes_in_passing_is_no_consent(desk: Desk, content: Content) -> None:
     """A no is understood in any form, a yes in two: typed, or pressed (GDPR Art. 4(11))."""
