@@ -174,9 +174,9 @@ async def test_the_end_of_a_touch_by_ipv6_can_be_written(log: Log, address: str)
 )
 async def test_a_host_of_the_registry_may_have_digits(log: Log, host: str) -> None:
     """Vendors name endpoints after accounts: no touch could begin, and each note was buried."""
-    seen = {"host": host, "hosts": [host], "refused": [f"{host} timeout"], "tls": f"TLSv1.3 *.{host}"}
+    said = {"refused": [f"{host} timeout"], "tls": f"TLSv1.3 *.{host}"}
 
-    await log.append(an_event(detail=seen | {"declared": {"hosts": [host]}}))
+    await log.append(an_event(detail=said | {"host": host, "declared": {"hosts": [host]}}))
 
 
 @pytest.mark.anyio
