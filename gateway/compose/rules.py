@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from audit.personal import looks_personal
 from gateway import phrases
 from gateway.compose import publication
 from gateway.compose.surroundings import now
@@ -20,6 +21,7 @@ from policy.fetch import Way, straight
 from policy.model import HANDED, Asked, Decision, Question, Stage
 from policy.signing import Signer
 from residency import registry as registries
+from residency.errors import RegistryError
 from residency.registry import Registry
 
 
@@ -77,13 +79,21 @@ async def rules(settings: Settings, stack: AsyncExitStack, way: Way = straight) 
 
 
 def registry(settings: Settings) -> Registry:
-    """Return the processors that this cell may use."""
-    return registries.load(
+    """
+    Return the processors that this cell may use.
+
+    Raises `RegistryError`, also for a row of which the log could record nothing.
+    """
+    known = registries.load(
         settings.registry.file,
         today=now().date(),
         development=not settings.production,
         laws={law["law"] for law in jurisdictions.load().values()},
     )
+    for row in known:
+        if looks_personal(row.id) or looks_personal(row.region):
+            raise RegistryError("a processor: its id or region looks like a number (name it anew)")
+    return known
 
 
 def build(settings: Settings, known: Registry) -> Bundle:

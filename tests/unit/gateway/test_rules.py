@@ -366,3 +366,14 @@ def test_a_refusal_is_a_finding(
     assert run(loaded.cell.data.parent / "vocustody.toml", "status") == 1
     assert "unsigned" in capsys.readouterr().out
     assert registry(loaded)
+
+
+def test_a_row_that_the_log_would_refuse_is_no_row(configure: Configure) -> None:
+    """Nothing could be recorded of it: each of its touches failed, and each note was buried."""
+    rows = configure().parent / "numbered.toml"
+    known = '"stt.scripted.eu-central"'
+    rows.write_text(SCRIPTED.read_text().replace(known, '"stt.account-4915112345678"'))
+    asked = settings.load(configure(file=f'"{rows}"'))
+
+    with pytest.raises(RegistryError, match=r"processor: its id or region looks like a number"):
+        registry(asked)
