@@ -18,7 +18,6 @@ from sqlalchemy import select, update
 
 from gateway import (
     buttons,
-    crashpoint,
     db,
     doubts,
     erasure,
@@ -89,7 +88,6 @@ async def confirmed(note: Note, ports: Ports, language: str) -> Confirmation | N
         await rights.take_back(note, ports)
         if not await _begin(note, ports):
             return None  # one is under way already, and whoever began it hears of it
-        crashpoint.reach("erasure.asked")
         one = await _told_by(note, ports)
     if one is None or one.step != STEPS[-1]:
         await ports.jobs.park(note.job, RUNNING)
@@ -168,7 +166,6 @@ async def _tell(note: Note, one: Erasure, language: str, ports: Ports) -> None:
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
         await outbox.intend(tx, note, Kind.ERASED, None, ports)
-    crashpoint.reach("reply.intended")
     allowed = await permitted(note, Stage.NOTICE, ports)
     graph = ports.graphs[note.message.phone_number_id]
     text = " ".join(phrases.say(key, language, erasure=one.id) for key in _keys(one))
