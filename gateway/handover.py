@@ -51,7 +51,7 @@ async def open_row(note: Note, reason: str, ports: Ports) -> None:
     async with ports.engine.begin() as tx:
         await ports.jobs.hold(tx, note.job)
         await intend(tx, note, reason, ports, taken=False)
-    await announce(note, reason, ports)
+    await announce(note, reason, ports, taken=False)
 
 
 async def intend(
@@ -60,7 +60,8 @@ async def intend(
     """
     Open a handover with *tx*; False if this job already has one.
 
-    *taken* says whether the dialogue leaves the conversation to the human until it is closed.
+    *taken* says whether the dialogue leaves the conversation to the human until it is closed. A
+    job of which somebody was only told can still be taken: that is a handover anew.
     """
     row = {
         "job": note.job.id,
@@ -71,14 +72,18 @@ async def intend(
         "taken": taken,
         "at": micros(ports.now()),
     }
-    return await db.insert_new(tx, handovers, row)
+    if await db.insert_new(tx, handovers, row):
+        return True
+    told = (handovers.c.job == note.job.id) & ~handovers.c.taken
+    anew = row | {"closed_at": None, "closed_by": None, "closing_recorded_at": None}
+    return taken and bool((await tx.execute(update(handovers).where(told).values(anew))).rowcount)
 
 
-async def announce(note: Note, reason: str, ports: Ports) -> None:
+async def announce(note: Note, reason: str, ports: Ports, *, taken: bool = True) -> None:
     """Tell the operators; the same handover is one leaf however often it is announced."""
     await ports.trail.append(
         Event(
-            id=f"{note.job.id}.handover",
+            id=_leaf(note.job.id, taken=taken),
             type=EventType.HANDOVER_OPENED,
             at=ports.now(),
             tenant=note.tenant.id,
@@ -122,7 +127,7 @@ async def open_for(job: Row[Any], number: str, reason: str, ports: Ports) -> Non
 
 def _opened(job: Row[Any], reason: str, at: datetime) -> Event:
     return Event(
-        id=f"{job.id}.handover",
+        id=_leaf(job.id, taken=False),
         type=EventType.HANDOVER_OPENED,
         at=at,
         tenant=job.tenant,
@@ -131,6 +136,10 @@ def _opened(job: Row[Any], reason: str, at: datetime) -> Event:
         job=job.id,
         outcome=withheld(reason[:64]),
     )
+
+
+def _leaf(job: str, *, taken: bool) -> str:
+    return f"{job}.handover.taken" if taken else f"{job}.handover"
 
 
 async def close(engine: AsyncEngine, job: str, *, by: str, at: datetime) -> int:
@@ -173,7 +182,7 @@ async def recorded(engine: AsyncEngine, event: Event, at: datetime) -> None:
 
 def _closed(row: Row[tuple[object, ...]]) -> Event:
     return Event(
-        id=f"{row.job}.handover.closed",
+        id=f"{_leaf(str(row.job), taken=bool(row.taken))}.closed",
         type=EventType.HANDOVER_CLOSED,
         at=datetime.fromtimestamp(row.closed_at / 1e6, UTC),
         tenant=row.tenant,

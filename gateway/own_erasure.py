@@ -21,6 +21,7 @@ from gateway import (
     db,
     doubts,
     erasure,
+    handover,
     log,
     outbox,
     outcome,
@@ -43,6 +44,7 @@ from residency.model import Passage
 from vault.erasure import Result
 
 RUNNING = "erasure.running"
+UNASKED = "erasure.unasked"
 TRIGGER = "person"
 BECAUSE = "asked for in the chat"
 BY = "the person"
@@ -52,8 +54,7 @@ async def ask(note: Note, ports: Ports) -> Confirmation:
     """
     Take "delete my data" for the withdrawal that it is, and ask for the one confirmation.
 
-    A question that cannot be sent takes nothing back: the confirmation of the withdrawal, which
-    then cannot be either, is what goes on record, and tells a human.
+    A question that cannot be sent takes nothing back: a human hears that an erasure was asked for.
     """
     said = await rights.withdraw(note, ports)
     try:
@@ -61,7 +62,8 @@ async def ask(note: Note, ports: Ports) -> Confirmation:
     except Exception as exc:
         if outcome.of(exc, attempts=note.job.attempts) not in FINAL:
             raise
-        log.get().warning("erasure.unasked", reason=outcome.reason(exc))
+        log.get().warning(UNASKED, reason=outcome.reason(exc))
+        await handover.open_row(note, UNASKED, ports)
     return said
 
 

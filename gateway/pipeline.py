@@ -72,7 +72,7 @@ async def _committed(reply: Reply, note: Note, ports: Ports) -> Body:
             await handover.intend(tx, note, reason, ports, taken=stuck)
     crashpoint.reach("turn.committed")
     if reason:
-        await handover.announce(note, reason, ports)
+        await handover.announce(note, reason, ports, taken=stuck)
     return body
 
 

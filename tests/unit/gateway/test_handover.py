@@ -127,6 +127,27 @@ async def test_a_conversation_stays_with_a_human_until_its_last_handover_is_clos
 
 
 @pytest.mark.anyio
+async def test_a_note_that_somebody_was_told_of_can_still_be_handed_over(desk: Desk) -> None:
+    """Told once that a question is not answered, they must hear that the note itself failed."""
+    note = await desk.typed()
+    await handover.open_row(note, "consent.unanswered", desk.ports)
+    await handover.close(desk.ports.engine, note.job.id, by="Grace", at=desk.ports.now())
+    sweeper = Sweeper(desk.ports, owner="eu-1/aa")
+    await sweeper.tell_closed()
+
+    for _ in range(2):
+        await handover.hand_over(note, "outbox.doubt", desk.ports)
+
+    [row] = await desk.rows(handovers)
+    assert (row.reason, row.taken, row.closed_at) == ("outbox.doubt", True, None)
+    opened = [e.outcome for e in desk.trail.seen if e.type is EventType.HANDOVER_OPENED]
+    assert sorted(set(opened)) == ["consent.unanswered", "outbox.doubt"]
+    await handover.close(desk.ports.engine, note.job.id, by="Grace", at=desk.ports.now())
+    await sweeper.tell_closed()
+    assert len([e for e in desk.trail.seen if e.type is EventType.HANDOVER_CLOSED]) == 2
+
+
+@pytest.mark.anyio
 async def test_a_refusal_that_nobody_closed_does_not_hold_the_conversation(desk: Desk) -> None:
     """It told somebody; the dialogue never left."""
     refused = await desk.typed()
