@@ -22,6 +22,7 @@ from gateway.errors import NoNumberError
 MOST_CHARS = 64
 _USER_ID = re.compile(r"[A-Z]{2}\.[A-Za-z0-9._-]{1,160}")
 _BETWEEN = re.compile(r"[\s().\-/\u2010-\u2015\u2212\u00b7]")
+_LINK = re.compile(r"\A(?:tel|whatsapp):", re.IGNORECASE)
 _NOT_DIALLED = re.compile(r"(?<=\d)\s*\(0\)\s*")
 _WRITTEN = re.compile(r"\+?[0-9]{4,20}")
 _E164 = re.compile(r"[1-9][0-9]{6,14}")
@@ -52,7 +53,7 @@ def read(written: str, *, country: str) -> tuple[str, ...]:
         NoNumberError: it is no telephone number.
 
     """
-    plain = _BETWEEN.sub("", _NOT_DIALLED.sub("", _plain(written)))
+    plain = _BETWEEN.sub("", _NOT_DIALLED.sub("", _LINK.sub("", _plain(written))))
     if len(written) > MOST_CHARS or not _WRITTEN.fullmatch(plain):
         raise NoNumberError(
             "no telephone number and no user id (write it with its country code, or as dialled)"
@@ -77,8 +78,10 @@ def _digit(char: str) -> str:
 
 def _numbers(plain: str, country: str) -> Iterator[PhoneNumber]:
     """Yield what *plain* can be: with a country code, or a number of *country*."""
-    if plain.startswith(("+", "00")):
-        international, national = plain.removeprefix("00"), None
+    if plain.startswith("+"):
+        international, national = plain, None
+    elif plain.startswith("00"):
+        international, national = plain.removeprefix("00"), plain  # Australia dials abroad by 0011
     elif plain.startswith("0"):
         international, national = None, plain
     else:

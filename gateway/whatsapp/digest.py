@@ -1,11 +1,11 @@
 """SHA-256 digests as WhatsApp writes them: base64 in webhooks, hexadecimal in media metadata."""
 
 import base64
-import binascii
 import re
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{43}=")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?")  # of either alphabet of RFC 4648, padded or not
+_TO_URL_SAFE = str.maketrans("+/", "-_")
 
 
 def decode(text: str) -> bytes | None:
@@ -14,7 +14,4 @@ def decode(text: str) -> bytes | None:
         return bytes.fromhex(text)
     if not _BASE64.fullmatch(text):
         return None
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return None
+    return base64.urlsafe_b64decode(f"{text[:43]}=".translate(_TO_URL_SAFE))

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -290,13 +290,25 @@ def test_a_message_from_nobody_is_not_given_to_one_of_two_contacts() -> None:
     assert unattributed(delivery(item(**{"from": None}), contacts=contacts)) == ["sender"]
 
 
-@pytest.mark.parametrize("spelt", [base64.b64encode(DIGEST).decode(), DIGEST.hex()])
-def test_a_digest_is_read_in_both_spellings(spelt: str) -> None:
-    """Webhooks say base64, metadata says hexadecimal: both are the same 32 bytes."""
-    content = only(delivery(voice(sha256=spelt))).content
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        bytes.hex,
+        lambda digest: base64.b64encode(digest).decode(),
+        lambda digest: base64.b64encode(digest).decode().rstrip("="),
+        lambda digest: base64.urlsafe_b64encode(digest).decode(),
+        lambda digest: base64.urlsafe_b64encode(digest).decode().rstrip("="),
+    ],
+    ids=["hex", "base64", "base64-unpadded", "url-safe", "url-safe-unpadded"],
+)
+def test_a_digest_is_read_in_every_spelling(spelt: Callable[[bytes], str]) -> None:
+    """One that we cannot read would leave the recording unchecked."""
+    digest = b"\xfb\xff" * 16  # "+/v7..." in one alphabet, "-_v7..." in the other
+
+    content = only(delivery(voice(sha256=spelt(digest)))).content
 
     assert isinstance(content, VoiceNote)
-    assert content.sha256 == DIGEST
+    assert content.sha256 == digest
 
 
 def test_an_audio_file_is_no_recorded_voice_note() -> None:
