@@ -40,7 +40,12 @@ ERASED = "person.erased"
 ACCOUNT = "account.closed"  # it waits for WhatsApp to accept the operator's account
 SUSPENDED = "processor.suspended"  # it waits for a finding to be closed
 SENT = "sent"  # a reply's state (`outbox.State`)
-REPEATABLE = ("notice", "text", "unread")  # kinds of replies that are words alone (`outbox.Kind`)
+REPEATABLE = (
+    "notice",
+    "text",
+    "unread",
+    "unsupported",
+)  # kinds of replies that are words alone (`outbox.Kind`)
 SOON_S = 300.0  # who is due sooner keeps a place at the broker
 TAKEN_BACK = frozenset({ERASED, REVOKED, WITHDRAWN})
 

@@ -62,7 +62,8 @@ class Kind(StrEnum):
     RECEIPT = "receipt"
     TEXT = "text"
     TYPING = "typing"
-    UNREAD = "unread"  # that what was sent is nothing we can read or hear
+    UNREAD = "unread"  # that a message is damaged: please type
+    UNSUPPORTED = "unsupported"  # that what was sent is nothing we can read or hear
     VOICE = "voice"
     WAITING = "waiting"  # that a note waits for the answer to a question
 

@@ -46,7 +46,7 @@ FAILED = "failed"
 ACCEPTED = ARRIVED | {"sent"}  # by WhatsApp's servers: then the account is well
 FIRST_PAUSE_S = 10.0
 OPEN = (State.ACCEPTED, State.PARKED)
-TOLD = frozenset({Kind.NOTICE, Kind.RECEIPT, Kind.TEXT, Kind.UNREAD})
+TOLD = frozenset({Kind.NOTICE, Kind.RECEIPT, Kind.TEXT, Kind.UNREAD, Kind.UNSUPPORTED})
 
 
 class Act(StrEnum):

@@ -301,6 +301,17 @@ async def test_an_album_is_answered_once(desk: Desk) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_note_that_cannot_be_read_beside_a_picture_is_told_of_by_itself(desk: Desk) -> None:
+    """Told only that pictures are not read, its author would wait for an answer to the note."""
+    for content in (Unsupported(what="image"), *[Unreadable(what="audio")] * 2):
+        note = await desk.note(content)
+        await turns.act(note, desk.ports)
+        await desk.ports.jobs.end(note.job, State.DONE, "answered")
+
+    assert desk.texts() == [phrases.say("unsupported", "en"), phrases.say("unreadable", "en")]
+
+
+@pytest.mark.anyio
 async def test_an_album_whose_answer_failed_is_answered_by_the_next_picture(desk: Desk) -> None:
     """One refused sentence must not silence the others."""
     first = await desk.note(Unsupported(what="image"))

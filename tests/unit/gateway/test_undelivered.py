@@ -150,12 +150,12 @@ async def test_a_please_type_that_failed_is_said_again_and_then_goes_to_a_human(
     await desk.hear(Unsupported(what="image"))
     await bench.work()
 
-    await bench.fails(131000, kind="unread")
+    await bench.fails(131000, kind="unsupported")
     await bench.sweeper.settle()
     await bench.pass_time(30)
 
     assert desk.texts() == [phrases.say("unsupported", "en")] * 2
-    await bench.fails(131026, kind="unread")
+    await bench.fails(131026, kind="unsupported")
     await bench.sweeper.settle()
     assert [row.reason for row in await desk.rows(handovers)] == ["131026"]
 
