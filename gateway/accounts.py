@@ -165,7 +165,14 @@ class Accounts:
         self._faults[fault.key] = fault
         self._probes.pop(fault.key, None)
         if known is None:
-            self._say("account.closed", fault)
+            log.get().error(
+                "account.closed",
+                tenant=fault.tenant,
+                component=fault.part.value,
+                reason=fault.word,
+                code=f"graph:{fault.code}",
+                seconds=self._closed_s(fault),
+            )
             self._metrics.account(tenant, closed, fault.word, closed=True)
         await self._keep(fault)
 
@@ -189,7 +196,14 @@ class Accounts:
             return
         del self._faults[fault.key]
         self._probes.pop(fault.key, None)
-        self._say("account.opened", fault)
+        log.get().error(
+            "account.opened",
+            tenant=fault.tenant,
+            component=fault.part.value,
+            reason=fault.word,
+            code=f"graph:{fault.code}",
+            seconds=self._closed_s(fault),
+        )
         self._metrics.account(fault.tenant, opened, fault.word, closed=False)
         await self._forget(fault)
 
@@ -205,16 +219,9 @@ class Accounts:
         self._faults[fault.key] = replace(fault, next_try_at=again)
         return self._faults[fault.key]
 
-    def _say(self, event: str, fault: Fault) -> None:
-        closed_s = (micros(self._now()) - fault.since) / 1e6
-        log.get().error(
-            event,
-            tenant=fault.tenant,
-            component=fault.part.value,
-            reason=fault.word,
-            code=f"graph:{fault.code}",
-            seconds=round(closed_s),
-        )
+    def _closed_s(self, fault: Fault) -> int:
+        """Return for how many seconds *fault* has stood."""
+        return round((micros(self._now()) - fault.since) / 1e6)
 
     async def _keep(self, fault: Fault) -> None:
         values = {name: getattr(fault, name) for name in Fault.__slots__}

@@ -62,7 +62,7 @@ async def ask(note: Note, ports: Ports) -> Confirmation:
     except Exception as exc:
         if outcome.of(exc, attempts=note.job.attempts) not in FINAL:
             raise
-        log.get().warning(UNASKED, reason=outcome.reason(exc))
+        log.get().warning("erasure.unasked", reason=outcome.reason(exc))
         await handover.open_row(note, UNASKED, ports)
     return said
 

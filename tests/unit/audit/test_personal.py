@@ -52,6 +52,7 @@ def test_every_countrys_number_is_found_in_every_script(zero: str) -> None:
         "subjects-x4915112345678-0001",
         "wamid.HBgNNDkxNTExMjM0NTY3OBUCABIYFjNFQjA",
         "WAMID.HBgN",
+        "+20310401",
         "ada@fernruf.example",
         "ada＠fernruf.example",  # noqa: RUF001
         "⁴⁹¹⁵¹¹²³⁴⁵⁶⁷⁸",
