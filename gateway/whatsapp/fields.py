@@ -28,6 +28,8 @@ _MESSAGE_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9+/=_.:-]{0,511}")
 _USER_ID = re.compile(r"[!-~]{1,256}")
 _OBJECT_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._=-]{0,255}")
 _PHONE = re.compile(r"\+?([1-9][0-9]{4,14})")
+_BETWEEN = re.compile(r"(?<=[0-9)])[ \u00a0().-]{1,3}(?=[0-9(])")
+MAX_PHONE = 40
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CODE = re.compile(r"[0-9]{1,10}")
@@ -85,8 +87,13 @@ def object_id(value: Any) -> str:
 
 
 def phone(value: Any) -> str:
-    """Return an E.164 number without its "+" (ITU-T E.164: at most 15 digits), or ""."""
-    return _matching(_PHONE, value).removeprefix("+")
+    """
+    Return an E.164 number without its "+" (ITU-T E.164: at most 15 digits), or "".
+
+    Spaces and other signs between its digits do not count.
+    """
+    bare = _BETWEEN.sub("", value[:MAX_PHONE]) if isinstance(value, str) else value
+    return _matching(_PHONE, bare).removeprefix("+")
 
 
 def user_id(value: Any) -> str:

@@ -550,6 +550,8 @@ def test_an_id_is_an_opaque_string(own_id: Any) -> None:
     [
         pytest.param({"from": 12025550123}, Identity(phone=PHONE), id="phone-number"),
         pytest.param({"from": "+12025550123"}, Identity(phone=PHONE), id="phone-plus"),
+        pytest.param({"from": "+1 202-555-0123"}, Identity(phone=PHONE), id="phone-spaced"),
+        pytest.param({"from": "1 (202) 555.0123"}, Identity(phone=PHONE), id="phone-grouped"),
         pytest.param({"from_user_id": ""}, Identity(phone=PHONE), id="user-id-empty"),
         pytest.param(
             {"from_user_id": "US.ENT.11815799212886844830"},
@@ -770,7 +772,7 @@ def test_an_unreadable_number_is_not_replaced_by_the_only_contact_s() -> None:
 
 def test_a_number_in_the_very_form_of_a_contact_names_that_contact() -> None:
     """Whatever form WhatsApp invents, equal is equal."""
-    contact = {"wa_id": "+1 202 555 0123", "user_id": BSUID}
+    contact = {"wa_id": "12025550123@form.invalid", "user_id": BSUID}
 
     assert only(
         delivery(item(**{"from": contact["wa_id"]}), contacts=[contact])
