@@ -144,17 +144,7 @@ async def ask(
         if looks_personal(value):
             raise ErasureError(f"{name}: it looks like a number or an address (name the case)")
     ident = f"e_{secrets.token_hex(16)}"
-    row = {
-        "id": ident,
-        "tenant": tenant,
-        "subject": subject,
-        "because": because,
-        "trigger": trigger,
-        "asked_by": by,
-        "asked_at": micros(at),
-        "due_at": micros(at + DUE_WITHIN),
-        "urgent": urgent,
-    }
+    row = _asked(ident, subject, tenant, because, trigger, by, at) | {"urgent": urgent}
     async with engine.begin() as tx:
         found = await _open(tx, subject)
         if found is None:
@@ -184,17 +174,7 @@ async def ask_within(
             which = erasures.c.id == found.id
             await tx.execute(update(erasures).where(which).values(teller=teller))
         return found.teller in {None, teller}
-    row = {
-        "id": ident,
-        "tenant": tenant,
-        "subject": subject,
-        "because": because,
-        "trigger": trigger,
-        "asked_by": by,
-        "asked_at": micros(at),
-        "due_at": micros(at + DUE_WITHIN),
-        "teller": teller,
-    }
+    row = _asked(ident, subject, tenant, because, trigger, by, at) | {"teller": teller}
     await tx.execute(insert(erasures).values(row))
     return True
 
@@ -204,6 +184,22 @@ async def _open(tx: AsyncConnection, subject: str) -> Any:
     mine = (erasures.c.subject == subject) & (erasures.c.scope == Scope.PERSON)
     query = select(erasures.c.id, erasures.c.teller).where(mine & erasures.c.executed_at.is_(None))
     return (await tx.execute(query.limit(1))).one_or_none()
+
+
+def _asked(
+    ident: str, subject: str, tenant: str, because: str, trigger: str, by: str, at: datetime
+) -> dict[str, Any]:
+    """Return the row of an erasure that *by* asks for."""
+    return {
+        "id": ident,
+        "tenant": tenant,
+        "subject": subject,
+        "because": because,
+        "trigger": trigger,
+        "asked_by": by,
+        "asked_at": micros(at),
+        "due_at": micros(at + DUE_WITHIN),
+    }
 
 
 async def begin(
@@ -220,18 +216,8 @@ async def begin(
     facts: Facts,
 ) -> None:
     """Begin the erasure *ident* of what *facts* list; a second time changes nothing."""
-    row = {
-        "id": ident,
-        "tenant": tenant,
-        "subject": subject,
-        "because": because,
-        "trigger": trigger,
-        "asked_by": by,
-        "asked_at": micros(at),
-        "due_at": micros(at + DUE_WITHIN),
-        "scope": scope.value,
-        "facts": msgspec.json.encode(facts),
-    }
+    row = _asked(ident, subject, tenant, because, trigger, by, at)
+    row |= {"scope": scope.value, "facts": msgspec.json.encode(facts)}
     async with engine.begin() as tx:
         await db.insert_new(tx, erasures, row)
 
