@@ -104,9 +104,9 @@ async def test_after_a_deadline_the_next_call_works(stt: SpeechToText) -> None:
 @pytest.mark.parametrize(
     ("name", "language", "said"),
     [
-        ("asterisk_en_conf-extended", "en", "The conference has been extended."),
+        ("asterisk_en_conf-extended", "en", r"The conference has been extended\."),
         ("asterisk_es_conf-getpin", "es", "ingrese la clave de entrada para la conferencia"),
-        ("asterisk_fr_vm-toforward", "fr", "transférer ce message à un autre utilisateur"),
+        ("asterisk_fr_vm-toforward", "fr", "transférer ce message(,| à) un autre utilisateur"),
         ("asterisk_it_enter-num-blacklist", "it", "numero da aggiungere alla lista nera"),
     ],
 )
@@ -116,13 +116,11 @@ async def test_people_are_understood_in_four_languages(
     """
     The language is told from the sound: a voice note carries none.
 
-    One word may be lost: the engine's kernels differ from processor to processor.
+    The French "à" may be lost: the engine's kernels differ from processor to processor.
     """
     transcript = await whisper.transcribe(recording(name), languages=("en", "es", "fr", "it"))
 
-    heard = re.findall(r"\w+", transcript.text.casefold())
-    missed = [word for word in re.findall(r"\w+", said.casefold()) if word not in heard]
-    assert len(missed) <= 1, transcript.text
+    assert re.search(said, transcript.text), transcript.text
     assert transcript.language == language
 
 

@@ -110,7 +110,7 @@ def desk_bundle() -> Bundle:
     )
 
 
-async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 30) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
     """Wait until *holds*, or raise `TimeoutError`: what is waited for is in another process."""
     async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110 - a database row sets no event

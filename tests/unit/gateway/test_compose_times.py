@@ -62,7 +62,7 @@ async def test_a_cell_and_its_keeper_warn_and_work_on(configure: Configure) -> N
     }
     apart = re.search(r"^vocustody_clocks_apart_seconds (\S+)$", shown, re.MULTILINE)
     assert apart is not None
-    assert float(apart[1]) == pytest.approx(400 * 86_400, rel=0.01)
+    assert float(apart[1]) == pytest.approx(400 * 86_400, abs=10)
     assert abs(now - MACHINE.wall()) < timedelta(minutes=1)
     assert len(quarters) == 1
     assert any(alarm.startswith("clocks: they differ") for alarm in report.alarms)
@@ -91,7 +91,7 @@ def test_doctor_and_clock_show_say_it_and_a_word_ends_it(
     assert cli.main(["clock", "show", "--json", *asked]) == 1
     [row] = json.loads(capsys.readouterr().out)
     assert row["clock"] == "wall"
-    assert row["apart_s"] == pytest.approx(WRONG.total_seconds(), abs=60)
+    assert row["apart_s"] == pytest.approx(WRONG.total_seconds(), abs=10)
     assert cli.main(["doctor", *asked]) == 1
     assert "FIX  clocks: they differ" in capsys.readouterr().out
     assert cli.main(["clock", "confirm", "--by", "4915112345678", *asked]) == 2
